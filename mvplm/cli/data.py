@@ -1,0 +1,139 @@
+"""``mvplm data``: which data sets there are, whether they are sound, what they hold, and the drawn scenes as files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mvplm.cli.guard import say
+
+HELP = "Data sets: list, check, show, and draw scenes."
+
+Options = Annotated[
+    list[str] | None, typer.Argument(help="Options of the data set: key=value.", metavar="OPTIONS", show_default=False)
+]
+Root = Annotated[Path | None, typer.Option(help="Folder of data sets; default: MVPLM_DATASETS, else ./datasets.")]
+
+
+def list_known() -> None:
+    """Print the names of the catalog."""
+    from mvplm.data.catalog import datasets_root, list_datasets
+
+    for name in list_datasets():
+        typer.echo(name)
+    say(f"(files are looked for in {datasets_root()})", style="dim")
+
+
+def check(
+    name: Annotated[str, typer.Argument(help="Name in the catalog.")],
+    options: Options = None,
+    *,
+    root: Root = None,
+    decode: Annotated[bool, typer.Option(help="Decode every picture, not only its header.")] = True,
+    limit: Annotated[int, typer.Option(min=0, help="Most records to look at; 0: all.")] = 0,
+) -> None:
+    """List every problem of a data set at once; exit code 1 when there are errors."""
+    from mvplm.data.check import check_dataset
+
+    report = check_dataset(name, root=root, decode=decode, limit=limit, **parse_options(options or []))
+    for problem in report.problems:
+        typer.echo(str(problem))
+    say(report.summary(), style="green" if report.ok else "bold red")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def scenes(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    num: Annotated[int, typer.Option(min=1, help="Number of scenes.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other scenes.")] = 0,
+    split: Annotated[str, typer.Option(help="train, val or heldout.")] = "val",
+) -> None:
+    """Draw scenes and write them in COCO's formats: pictures, panoptic maps, instances, captions, expressions."""
+    from mvplm.data.scenes import write_coco
+
+    folder = write_coco(out, num=num, seed=seed, split=split)
+    say(f"{num} scenes written to {folder}", style="green")
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="Name in the catalog.")],
+    options: Options = None,
+    *,
+    root: Root = None,
+    number: Annotated[int, typer.Option(min=1, help="How many records.")] = 3,
+    start: Annotated[int, typer.Option(min=0, help="The first one.")] = 0,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="Show the prompts and what is trained on, in colour.")
+    ] = False,
+    task: Annotated[str, typer.Option(help="With --tokens: the task the records are used for.")] = "panoptic",
+    config_file: Annotated[
+        Path | None, typer.Option("--config-file", help="With --tokens: tokenizer, prompts and responses of this file.")
+    ] = None,
+) -> None:
+    """Print records, or with --tokens what a model reads of them (green: trained on)."""
+    from mvplm.data.catalog import get_dataset
+
+    dataset = get_dataset(name, root=root, **parse_options(options or []))
+    if not tokens:
+        _print_records(dataset, range(start, min(start + number, len(dataset))))
+        return
+
+    from mvplm.build import build_mapper, build_tokenizer
+    from mvplm.config import SourceConfig, load_config
+    from mvplm.data.show import show_tokens
+
+    config = load_config(config_file, [] if config_file is not None else ["model.preset=mvplm-tiny"])
+    tokenizer = build_tokenizer(config)
+    mapper = build_mapper(config, tokenizer, dataset=dataset, source=SourceConfig(dataset=name, task=task))
+    show_tokens(dataset, mapper, tokenizer=tokenizer, number=number, start=start)
+
+
+def parse_options(items: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` items as a mapping; values are read as YAML.
+
+    Raises:
+        ValueError: an item without a key, or a value that is no YAML.
+    """
+    from yaml import YAMLError, safe_load
+
+    options: dict[str, Any] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key.strip():
+            raise ValueError(f"an option must have the form key=value, got {item!r}")
+        try:
+            options[key.strip()] = safe_load(value)
+        except YAMLError as error:
+            raise ValueError(f"the value of {item!r} is not valid YAML") from error
+    return options
+
+
+def _print_records(dataset: Sequence[Any], indices: Sequence[int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("record", "image", "size", "objects", "expressions", "captions", title=f"{len(dataset)} records")
+    for index in indices:
+        record = dataset[index]
+        names = record.vocabulary.names if record.vocabulary is not None else ()
+        labels = [a.phrase or (names[a.label] if a.label is not None else "?") for a in record.annotations]
+        table.add_row(
+            str(index),
+            str(record.image_id),
+            f"{record.size[0]} x {record.size[1]}",
+            ", ".join(labels),
+            "\n".join(expression.text for expression in record.expressions),
+            "\n".join(record.captions),
+        )
+    Console().print(table)
+
+
+COMMANDS = {
+    "list": (list_known, "mvplm data list"),
+    "check": (check, "mvplm data check coco_mini/val --root datasets"),
+    "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
+    "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
+}

@@ -1,0 +1,26 @@
+"""``mvplm doctor``: what this machine offers and what is in use."""
+
+
+def doctor() -> None:
+    """Print versions, devices, precision and where data is looked for."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from mvplm.build import list_models
+    from mvplm.data.catalog import datasets_root
+    from mvplm.engine import describe_environment
+
+    root = datasets_root()
+    rows = {
+        **describe_environment(),
+        "deformable attention": "plain PyTorch (reference)",
+        "models": ", ".join(list_models()),
+        "data sets": f"{root.resolve()}{'' if root.is_dir() else ' (absent)'}",
+    }
+    table = Table("what", "here", title="mvplm doctor")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+COMMANDS = {"doctor": (doctor, "mvplm doctor")}

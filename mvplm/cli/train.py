@@ -1,0 +1,38 @@
+"""``mvplm train``: a run from a config file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mvplm.cli.guard import STOPPED, say
+
+
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings that win over the file: dotted.key=value.", show_default=False)
+    ] = None,
+    *,
+    config_file: Annotated[Path, typer.Option("--config-file", help="YAML file of the run.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
+) -> None:
+    """Train a model. Ctrl-C saves a checkpoint and ends; --resume goes on bit by bit as if nothing had happened."""
+    from mvplm.config import load_config
+
+    config = load_config(config_file, overrides or [])
+
+    from mvplm.build import run_training
+
+    ended = run_training(config, resume=resume)
+    if ended.interrupted is not None:
+        say(
+            f"Stopped by {ended.interrupted} at step {ended.step}; the state is saved, --resume goes on.",
+            style="yellow",
+        )
+        raise typer.Exit(STOPPED)
+    say(
+        f"Done: {ended.step} steps in {ended.seconds / 60:.1f} minutes, results in {config.train.output}", style="green"
+    )
+
+
+COMMANDS = {"train": (train, "mvplm train --config-file configs/quick/scenes.yaml optim.lr=1e-3")}

@@ -1,0 +1,162 @@
+"""Settings of what goes in: images, prompts, responses, names, training sources and evaluation sets.
+
+Source: MVP-LM, section 3.1 (unified data) and section 4 (datasets, ratios).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mvplm.config.base import Section, setting
+
+TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "res", "gres", "rec", "caption")
+"""Every task a sample can have."""
+
+RESPONSES = ("caption", "none", "existing_objects")
+"""What the assistant says before the summary token."""
+
+
+@dataclass
+class ImageConfig(Section):
+    """The image pipeline: longer side to ``size``, normalise, pad right and bottom to a square.
+
+    Attributes:
+        size: side of the padded square in pixels.
+        mean, std: of the three RGB channels on the 0-255 scale.
+        pad_value: "mean": padding is the mean colour, zero after normalisation.
+    """
+
+    size: int = setting(1024, low=32)
+    mean: list[float] = setting([123.675, 116.28, 103.53], length=3)
+    std: list[float] = setting([58.395, 57.12, 57.375], length=3, low=1e-6)
+    pad_value: str = setting("mean", choices=("mean",))
+
+
+@dataclass
+class BoxesConfig(Section):
+    """``frame`` of normalised boxes: "valid", fractions of the un-padded image."""
+
+    frame: str = setting("valid", choices=("valid",))
+
+
+@dataclass
+class PromptConfig(Section):
+    """Prompts.
+
+    Attributes:
+        style: family of templates.
+        max_length: longest prompt in tokens, visual tokens included; longer ones are an error.
+        dedupe: let equal names share one span instead of refusing them.
+    """
+
+    style: str = setting("paper", choices=("paper",))
+    max_length: int = setting(2048, low=16)
+    dedupe: bool = False
+
+
+@dataclass
+class ResponseConfig(Section):
+    """The assistant's text before the summary token.
+
+    Attributes:
+        kind: default of all sources: "caption", "none" or "existing_objects".
+        token: the summary token.
+        caption_dropout: probability of using "none" for a training sample.
+    """
+
+    kind: str = setting("caption", choices=RESPONSES)
+    token: str = setting("<PER>", choices=("<PER>",))
+    caption_dropout: float = setting(0.0, low=0, high=1)
+
+
+@dataclass
+class NamesConfig(Section):
+    """Lists of names in training prompts.
+
+    Attributes:
+        synonyms: "first" of comma-separated synonyms, or all of them "joined".
+        full_limit: vocabularies up to this many names are "small".
+        full_probability: probability of showing a small vocabulary completely; else negatives are drawn.
+        sizes: [low, high] length of the list for large vocabularies.
+        phrase_negatives: [low, high] phrases of other images added to a grounding list.
+        shuffle: a fresh order of the names at each visit.
+        max_tokens: budget of the list in tokens.
+    """
+
+    synonyms: str = setting("first", choices=("first", "joined"))
+    full_limit: int = setting(150, low=1)
+    full_probability: float = setting(0.5, low=0, high=1)
+    sizes: list[int] = setting([80, 120], length=2, low=0)
+    phrase_negatives: list[int] = setting([0, 24], length=2, low=0)
+    shuffle: bool = True
+    max_tokens: int = setting(1024, low=1)
+
+
+@dataclass
+class SourceConfig(Section):
+    """One training source.
+
+    Attributes:
+        dataset: name in the catalog.
+        options: arguments of the dataset.
+        task: what it is used for.
+        ratio: micro-batches of this source per cycle; 0 leaves it out.
+        batch_size: samples per micro-batch.
+        response: kind of response; None takes ``response.kind``.
+    """
+
+    dataset: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    task: str = setting("panoptic", choices=TASKS)
+    ratio: int = setting(1, low=0)
+    batch_size: int = setting(8, low=1)
+    response: str | None = setting(None, choices=RESPONSES)
+
+
+@dataclass
+class DataConfig(Section):
+    """Training data.
+
+    Attributes:
+        sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
+            A later file removes a source of its base with ``name: null``.
+        num_workers: loader processes; results do not depend on it.
+        exclude_eval_images: leave images of evaluation splits out of training.
+    """
+
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    num_workers: int = setting(0, low=0)
+    exclude_eval_images: bool = True
+
+
+@dataclass
+class EvalSetConfig(Section):
+    """One evaluation.
+
+    Attributes:
+        dataset: name in the catalog.
+        options: arguments of the dataset.
+        task: what is asked and which metric answers.
+        prefix: first part of the metric names; None takes the task's own ("panoptic", "referring" ...).
+        limit: only the first so many records; 0 takes all.
+    """
+
+    dataset: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+    task: str = setting("panoptic", choices=tuple(task for task in TASKS if task != "caption"))
+    prefix: str | None = None
+    limit: int = setting(0, low=0)
+
+
+@dataclass
+class EvalConfig(Section):
+    """Evaluation.
+
+    Attributes:
+        sets: named evaluations; a later file removes one of its base with ``name: null``.
+        batch_size: images per forward pass.
+        res_protocol: one sample per sentence.
+    """
+
+    sets: dict[str, EvalSetConfig] = field(default_factory=dict)
+    batch_size: int = setting(8, low=1)
+    res_protocol: str = setting("per_sentence", choices=("per_sentence",))

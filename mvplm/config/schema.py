@@ -1,0 +1,111 @@
+"""The whole configuration, and the rules that tie several of its settings together."""
+
+from dataclasses import dataclass, field
+
+from mvplm.config.base import Section, setting
+from mvplm.config.data import (
+    BoxesConfig,
+    DataConfig,
+    EvalConfig,
+    ImageConfig,
+    NamesConfig,
+    PromptConfig,
+    ResponseConfig,
+)
+from mvplm.config.model import ModelConfig
+from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
+
+
+@dataclass
+class Config(Section):
+    """Everything a run needs. Every default is the published setting.
+
+    Attributes:
+        behaviour: set of conventions the network follows.
+        model, image, boxes, prompt, response, names: what the network is and sees.
+        match, loss, optim, train, data: how it is trained.
+        eval, post, infer: how it is measured and run.
+    """
+
+    behaviour: str = setting("paper", choices=("paper",))
+    model: ModelConfig = field(default_factory=ModelConfig)
+    image: ImageConfig = field(default_factory=ImageConfig)
+    boxes: BoxesConfig = field(default_factory=BoxesConfig)
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    response: ResponseConfig = field(default_factory=ResponseConfig)
+    names: NamesConfig = field(default_factory=NamesConfig)
+    match: MatchConfig = field(default_factory=MatchConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    post: PostConfig = field(default_factory=PostConfig)
+    infer: InferConfig = field(default_factory=InferConfig)
+
+    @property
+    def num_image_tokens(self) -> int:
+        """V, the visual tokens of one image."""
+        return (self.image.size // self.model.connector.stride) ** 2
+
+    @property
+    def infer_mode(self) -> str:
+        """ "caption" or "skip": ``infer.mode`` with "auto" resolved by the kind of response the model is trained on."""
+        if self.infer.mode != "auto":
+            return self.infer.mode
+        return "skip" if self.response.kind == "none" else "caption"
+
+
+def cross_problems(config: Config) -> list[str]:
+    """Sentences about settings that do not go together; empty when all is well."""
+    found = _size_problems(config)
+    query, select = config.model.query, config.model.select
+    if select.enabled != (query.fusion != "base_only"):
+        found.append(
+            f"model.select.enabled is {select.enabled} but model.query.fusion is {query.fusion!r}: "
+            "selection is off exactly with 'base_only'"
+        )
+    for key in ("sizes", "phrase_negatives"):
+        low, high = getattr(config.names, key)
+        if low > high:
+            found.append(f"names.{key} must be [low, high], got [{low}, {high}]")
+    if config.model.llm.kind == "auto" and config.model.llm.path is None:
+        found.append("model.llm.kind is 'auto', so model.llm.path must name a directory or Hub id")
+    if config.model.encoder.kind == "timm" and config.model.encoder.name is None:
+        found.append("model.encoder.kind is 'timm', so model.encoder.name must name a timm model")
+    named = [(f"data.sources.{name}", source.dataset) for name, source in config.data.sources.items()]
+    named += [(f"eval.sets.{name}", entry.dataset) for name, entry in config.eval.sets.items()]
+    found += [f"{key}.dataset is missing" for key, dataset in named if not dataset]
+    if config.data.sources and not any(source.ratio for source in config.data.sources.values()):
+        found.append("data.sources: every ratio is 0, so there is nothing to train on")
+    return found
+
+
+def _size_problems(config: Config) -> list[str]:
+    model = config.model
+    found = []
+    pairs = [
+        ("model.llm.hidden_size", model.llm.hidden_size, "model.llm.heads", model.llm.heads),
+        (
+            "model.pixel_decoder.width",
+            model.pixel_decoder.width,
+            "model.pixel_decoder.heads",
+            model.pixel_decoder.heads,
+        ),
+        ("model.pixel_decoder.width", model.pixel_decoder.width, "model.decoder.heads", model.decoder.heads),
+        ("image.size", config.image.size, "model.connector.stride", model.connector.stride),
+    ]
+    for name, value, divisor_name, divisor in pairs:
+        if value % divisor:
+            found.append(f"{name} ({value}) must be a multiple of {divisor_name} ({divisor})")
+    if config.image.size % 32:
+        found.append(f"image.size ({config.image.size}) must be a multiple of 32")
+    if config.prompt.max_length > model.llm.context:
+        found.append(
+            f"prompt.max_length ({config.prompt.max_length}) is larger than model.llm.context ({model.llm.context})"
+        )
+    if config.num_image_tokens >= config.prompt.max_length:
+        found.append(
+            f"{config.num_image_tokens} visual tokens leave no room in prompt.max_length ({config.prompt.max_length})"
+        )
+    return found

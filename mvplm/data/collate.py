@@ -1,0 +1,130 @@
+"""Samples to a batch: normalise and pad pictures, pad text, and count on the host what decides shapes."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mvplm.structures import Batch, RenderedPrompt, Sample, Target
+
+IGNORED = -100
+
+
+def collate(
+    samples: Sequence[Sample],
+    *,
+    pad_id: int,
+    num_image_tokens: int,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Batch:
+    """Pad samples of one task into a batch. Source: MVP-LM, sections 2.3 and 3.1.
+
+    Args:
+        samples: B samples that share task, family and use of stuff queries; names, lengths and sizes may differ.
+        pad_id: token id written into text padding.
+        num_image_tokens: V, visual tokens of every image.
+        image_size: side of the square frame; pictures are padded right and bottom with zeros after normalisation.
+        mean, std: three numbers each, on the 0-255 RGB scale.
+
+    Raises:
+        ValueError: no samples, mixed families, a picture larger than the frame, a wrong count of visual tokens, or
+            targets on some samples only.
+    """
+    samples = list(samples)
+    _check(samples, num_image_tokens, image_size=image_size)
+    prompts = [sample.prompt for sample in samples]
+    ids = _pad_text([prompt.input_ids for prompt in prompts], pad_id)
+    labels = _pad_text([prompt.labels for prompt in prompts], IGNORED)
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    positions, following = _supervised(labels)
+    images, valid = _pad_images([sample.image for sample in samples], image_size, mean=mean, std=std)
+    most_names = max(len(sample.names) for sample in samples)
+    first = samples[0]
+    targets = [sample.target for sample in samples if sample.target is not None]
+    return Batch(
+        images=images,
+        valid=valid,
+        valid_sizes=[(int(sample.image.shape[1]), int(sample.image.shape[2])) for sample in samples],
+        original_sizes=[sample.original_size for sample in samples],
+        image_ids=[sample.image_id for sample in samples],
+        task=first.task,
+        family=first.family,
+        use_stuff=first.use_stuff,
+        input_ids=ids,
+        labels=labels,
+        attention_mask=torch.arange(ids.shape[1])[None] < lengths[:, None],
+        image_starts=[prompt.image_span[0] for prompt in prompts],
+        num_image_tokens=num_image_tokens,
+        name_spans=_pad_spans(prompts, most_names),
+        name_mask=torch.tensor([_flags((True,) * len(sample.names), most_names) for sample in samples]).bool(),
+        isthing=torch.tensor([_flags(sample.isthing, most_names) for sample in samples]).bool(),
+        summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
+        supervised=positions,
+        supervised_labels=following,
+        names=[sample.names for sample in samples],
+        targets=targets or None,
+        max_targets=max((len(target) for target in targets), default=0),
+    )
+
+
+def _check(samples: list[Sample], num_image_tokens: int, *, image_size: int) -> None:
+    if not samples:
+        raise ValueError("a batch needs at least one sample")
+    kinds = {(sample.task, sample.family, sample.use_stuff) for sample in samples}
+    if len(kinds) > 1:
+        raise ValueError(f"a batch holds one (task, family, use_stuff), got {sorted(kinds)}")
+    with_target = sum(isinstance(sample.target, Target) for sample in samples)
+    if with_target not in (0, len(samples)):
+        raise ValueError(f"{with_target} of {len(samples)} samples have targets; all or none must")
+    for sample in samples:
+        start, end = sample.prompt.image_span
+        if end - start != num_image_tokens:
+            raise ValueError(
+                f"image {sample.image_id}: the prompt leaves {end - start} places for visual tokens, "
+                f"expected {num_image_tokens}"
+            )
+        if max(sample.image.shape[1:]) > image_size:
+            raise ValueError(
+                f"image {sample.image_id}: size {tuple(sample.image.shape[1:])} does not fit the frame of {image_size}"
+            )
+
+
+def _pad_text(rows: list[Tensor], value: int) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
+
+
+def _pad_spans(prompts: list[RenderedPrompt], count: int) -> Tensor:
+    spans = torch.zeros(len(prompts), count, 2, dtype=torch.int64)
+    for row, prompt in zip(spans, prompts, strict=True):
+        row[: len(prompt.name_spans)] = prompt.name_spans
+    return spans
+
+
+def _flags(flags: Sequence[bool], count: int) -> list[bool]:
+    return [*flags, *([False] * (count - len(flags)))]
+
+
+def _supervised(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Flat positions (M,) whose next token is supervised, and those next tokens (M,)."""
+    following = torch.full_like(labels, IGNORED)
+    following[:, :-1] = labels[:, 1:]
+    flat = following.flatten()
+    positions = (flat != IGNORED).nonzero().flatten()
+    return positions, flat[positions]
+
+
+def _pad_images(
+    pictures: list[Tensor], side: int, *, mean: Sequence[float], std: Sequence[float]
+) -> tuple[Tensor, Tensor]:
+    """Normalised float32 (B, 3, side, side) with zeros in the padding, and (B, side, side) bool, True on pixels."""
+    offset = torch.tensor(mean, dtype=torch.float32)[:, None, None]
+    scale = torch.tensor(std, dtype=torch.float32)[:, None, None]
+    images = torch.zeros(len(pictures), 3, side, side)
+    valid = torch.zeros(len(pictures), side, side, dtype=torch.bool)
+    for image, flags, picture in zip(images, valid, pictures, strict=True):
+        height, width = picture.shape[1:]
+        image[:, :height, :width] = picture.float().sub_(offset).div_(scale)
+        flags[:height, :width] = True
+    return images, valid

@@ -1,0 +1,172 @@
+"""From a record to a sample: unify it with its task, render the prompt, resize picture and targets."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvplm.data.images import load_image
+from mvplm.data.transforms import resize_image, resize_masks, resized_size
+from mvplm.data.unify import UnifySettings, unify
+from mvplm.prompts import PromptTokenizer, render
+from mvplm.structures import Annotation, BoxFormat, Record, Sample, Target, convert_boxes
+from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
+from mvplm.structures.masks import decode_mask
+
+
+class SampleMapper:
+    """Makes samples of one task. Source: MVP-LM, sections 3.1 and 3.2 and the unified data of section 16.
+
+    The random generator of a sample is seeded by (seed, epoch, index) alone, so results do not depend on how many
+    workers load the data.
+
+    Args:
+        tokenizer: tokenizer of the language model.
+        image_size: longer side of the resized picture.
+        num_image_tokens: V, places left for visual tokens in the prompt.
+        task: one of the tasks of a sample.
+        training: draw names, order and captions at random; otherwise the caller's order and no response.
+        settings: how names and responses are chosen.
+        phrase_pool: phrases of the whole dataset, negatives for phrase grounding.
+        max_length: longest prompt in tokens.
+        keep_target: attach the target (always wanted in training; optional in evaluation).
+        seed: base of all draws.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PromptTokenizer,
+        *,
+        image_size: int,
+        num_image_tokens: int,
+        task: str,
+        training: bool,
+        settings: UnifySettings | None = None,
+        phrase_pool: Sequence[str] = (),
+        max_length: int = 2048,
+        keep_target: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.image_size = image_size
+        self.num_image_tokens = num_image_tokens
+        self.task = task
+        self.training = training
+        self.settings = settings if settings is not None else UnifySettings()
+        self.phrase_pool = tuple(phrase_pool)
+        self.max_length = max_length
+        self.keep_target = keep_target
+        self.seed = seed
+        self._token_counts: dict[str, int] = {}
+
+    def __call__(self, record: Record, *, epoch: int = 0, index: int = 0, expression: int | None = None) -> Sample:
+        """The sample of one record.
+
+        Args:
+            record: what to map.
+            epoch, index: visit and position in the dataset; they seed the draws.
+            expression: which expression of the record to use; None draws one (sentence tasks only).
+
+        Raises:
+            ValueError: the record does not fit the task, or its picture cannot be read or has another size.
+        """
+        unified = unify(
+            record,
+            task=self.task,
+            rng=random.Random(f"{self.seed}-{epoch}-{index}"),
+            settings=self.settings,
+            training=self.training,
+            expression_index=expression,
+            phrase_pool=self.phrase_pool,
+            count_tokens=self._count_tokens,
+        )
+        prompt = render(
+            unified.conversation,
+            self.tokenizer,
+            num_image_tokens=self.num_image_tokens,
+            max_length=self.max_length,
+        )
+        target = None
+        if self.keep_target and unified.family != "caption":
+            target = build_target(unified.annotations, record.size, image_size=self.image_size)
+        return Sample(
+            image=self._picture(record),
+            original_size=record.size,
+            image_id=record.image_id,
+            task=self.task,
+            family=unified.family,
+            use_stuff=unified.use_stuff,
+            prompt=prompt,
+            names=tuple(unified.names),
+            isthing=tuple(unified.isthing),
+            target=target,
+        )
+
+    def _picture(self, record: Record) -> Tensor:
+        image = load_image(record.image)
+        if image.shape[:2] != tuple(record.size):
+            name = "the array" if isinstance(record.image, np.ndarray) else record.image
+            raise ValueError(
+                f"image {record.image_id}: {name} has size {image.shape[:2]}, "
+                f"the record says {tuple(record.size)} (H, W)"
+            )
+        return resize_image(image, self.image_size)
+
+    def _count_tokens(self, text: str) -> int:
+        if text not in self._token_counts:
+            self._token_counts[text] = len(self.tokenizer.encode(text))
+        return self._token_counts[text]
+
+
+def build_target(labelled: Sequence[tuple[Annotation, int]], size: tuple[int, int], *, image_size: int) -> Target:
+    """Target of annotations paired with their label in the sample's list of names.
+
+    Where an annotation has a mask its box is the mask's, on pixel edges at the original resolution; other boxes are
+    clipped to the image. Targets without area are dropped. A mask that vanishes when resized leaves its box behind.
+
+    Args:
+        labelled: N pairs (annotation, index into the names).
+        size: (H, W) of the original image; boxes become fractions of it.
+        image_size: longer side of the resized picture; masks get the un-padded resized size.
+    """
+    if not labelled:
+        return _empty_target()
+    has_mask = torch.tensor([annotation.segmentation is not None for annotation, _ in labelled])
+    boxes = clip_boxes(torch.tensor([annotation.box for annotation, _ in labelled], dtype=torch.float32), size)
+    labels = torch.tensor([label for _, label in labelled], dtype=torch.int64)
+    full = None
+    if has_mask.any():
+        full = _stack_masks([annotation for annotation, _ in labelled], size)
+        boxes = torch.where(has_mask[:, None], masks_to_boxes(full), boxes)
+    keep = box_area(boxes) > 0
+    labels, boxes, has_mask = labels[keep], boxes[keep], has_mask[keep]
+    masks = None
+    if full is not None:
+        masks = resize_masks(full[keep], resized_size(size, image_size))
+        has_mask = has_mask & masks.flatten(1).any(1)
+        masks = masks if bool(has_mask.any()) else None
+    norm = convert_boxes(boxes, BoxFormat.XYXY_ABS, target=BoxFormat.CXCYWH_NORM, size=size)
+    return Target(labels, norm, masks, has_mask)
+
+
+def collect_phrases(dataset: Sequence[Record], limit: int = 1000) -> tuple[str, ...]:
+    """Different phrases of about ``limit`` records spread evenly over a dataset: negatives for grounding."""
+    stride = max(1, len(dataset) // limit)
+    phrases: dict[str, None] = {}
+    for index in range(0, len(dataset), stride):
+        phrases.update(dict.fromkeys(a.phrase for a in dataset[index].annotations if a.phrase))
+    return tuple(phrases)
+
+
+def _stack_masks(annotations: Sequence[Annotation], size: tuple[int, int]) -> Tensor:
+    masks = torch.zeros(len(annotations), *size, dtype=torch.bool)
+    for mask, annotation in zip(masks, annotations, strict=True):
+        if annotation.segmentation is not None:
+            mask.copy_(torch.from_numpy(decode_mask(annotation.segmentation, size)))
+    return masks
+
+
+def _empty_target() -> Target:
+    return Target(torch.zeros(0, dtype=torch.int64), torch.zeros(0, 4), None, torch.zeros(0, dtype=torch.bool))

@@ -1,0 +1,52 @@
+"""Resizing pictures and masks to the network's frame. There is no random augmentation: language has left and right.
+
+Source: MVP-LM, sections 3.1 and 3.2.
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as vision
+
+
+def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """(h, w) of an image of ``size`` (H, W) scaled by s so that its longer side is ``longest``: floor(s * side + 0.5).
+
+    Raises:
+        ValueError: a side or ``longest`` is not positive.
+    """
+    height, width = size
+    if min(height, width, longest) < 1:
+        raise ValueError(f"sizes must be positive, got image {size} and longest side {longest}")
+    scale = longest / max(height, width)
+    return max(1, math.floor(scale * height + 0.5)), max(1, math.floor(scale * width + 0.5))
+
+
+def resize_image(image: np.ndarray, longest: int) -> Tensor:
+    """RGB uint8 (H, W, 3) to uint8 (3, h, w) with longer side ``longest``; bilinear with antialias, as PIL does it."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")
+    target = resized_size(image.shape[:2], longest)
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    if tuple(pixels.shape[1:]) == target:
+        return pixels.contiguous().clone()
+    resized = vision.resize(pixels, list(target), interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return resized.contiguous()
+
+
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boolean masks (N, H, W) to (N, h, w) by the nearest pixel centre; always a new tensor."""
+    if masks.ndim != 3 or masks.dtype != torch.bool:
+        raise ValueError(f"expected boolean masks (N, H, W), got {masks.dtype} {tuple(masks.shape)}")
+    rows = nearest_indices(masks.shape[1], size[0])
+    columns = nearest_indices(masks.shape[2], size[1])
+    return masks[:, rows][:, :, columns]
+
+
+def nearest_indices(source: int, target: int) -> Tensor:
+    """For each of ``target`` cells the index (target,) int64 of the source cell under its centre."""
+    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target)
+    return centres.floor().long().clamp(0, source - 1)

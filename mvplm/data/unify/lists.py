@@ -1,0 +1,119 @@
+"""From candidates to a conversation: budget, order, response, targets (word family)."""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from mvplm.data.unify.settings import Candidate, Unified, UnifySettings
+from mvplm.prompts import Conversation, compose_response
+from mvplm.structures import Record
+
+STUFF_TASKS = ("panoptic", "semantic")
+_log = logging.getLogger(__name__)
+
+
+def unify_list(
+    record: Record,
+    candidates: Sequence[Candidate],
+    *,
+    task: str,
+    rng: random.Random,
+    settings: UnifySettings,
+    training: bool,
+    count_tokens: Callable[[str], int] | None = None,
+) -> Unified:
+    """The conversation over ``candidates`` and the targets they stand for.
+
+    In training the list is cut to the token budget, freshly ordered and answered; in evaluation it stays as given.
+    """
+    kept, response = list(candidates), settings.closing
+    if training:
+        response = _respond(kept, record=record, rng=rng, settings=settings)
+        if count_tokens is not None:
+            kept = fit_budget(
+                kept,
+                _budget(settings, response, count_tokens),
+                rng=rng,
+                count_tokens=count_tokens,
+                image_id=record.image_id,
+            )
+            if settings.response_kind == "existing_objects" and response:
+                response = _respond(kept, record=record, rng=rng, settings=settings, dropout=False)
+    order = list(range(len(kept)))
+    if training and settings.names.shuffle:
+        rng.shuffle(order)
+    conversation = Conversation(
+        "word", tuple(c.name for c in kept), order=tuple(order), response=response, dedupe=settings.dedupe
+    )
+    pairs = [(annotation, label) for label, candidate in enumerate(kept) for annotation in candidate.annotations]
+    return Unified(
+        conversation=conversation,
+        names=conversation.names,
+        isthing=tuple(c.isthing for c in kept),
+        use_stuff=task in STUFF_TASKS,
+        annotations=tuple(pairs),
+        family="word",
+        task=task,
+    )
+
+
+def _respond(
+    kept: Sequence[Candidate], *, record: Record, rng: random.Random, settings: UnifySettings, dropout: bool = True
+) -> str:
+    return compose_response(
+        settings.response_kind,
+        captions=record.captions,
+        present_names=[candidate.name for candidate in kept if candidate.annotations],
+        rng=rng,
+        caption_dropout=settings.caption_dropout if dropout else 0.0,
+    )
+
+
+def _budget(settings: UnifySettings, response: str, count_tokens: Callable[[str], int]) -> int | None:
+    """Tokens the list may take: the limit of the list, and what the context leaves beside the response."""
+    limits = [settings.names.max_tokens]
+    if settings.room is not None:
+        limits.append(settings.room - (count_tokens(f" {response}") if response else 0))
+    known = [limit for limit in limits if limit is not None]
+    return min(known) if known else None
+
+
+def fit_budget(
+    candidates: Sequence[Candidate],
+    budget: int | None,
+    *,
+    rng: random.Random,
+    count_tokens: Callable[[str], int],
+    image_id: int | str = "",
+) -> list[Candidate]:
+    """Candidates, in their order, whose names and separators take at most ``budget`` tokens.
+
+    Random negatives go first; if the names of the objects alone are too long, random ones go with their objects, and a
+    log message says so.
+
+    Raises:
+        ValueError: not even one name fits.
+    """
+    kept = list(candidates)
+    if budget is None:
+        return kept
+    costs = [count_tokens(f" {candidate.name}") + 1 for candidate in kept]
+    total = sum(costs)
+    negatives = [i for i, candidate in enumerate(kept) if not candidate.annotations]
+    positives = [i for i, candidate in enumerate(kept) if candidate.annotations]
+    rng.shuffle(negatives)
+    rng.shuffle(positives)
+    dropped: set[int] = set()
+    for index in negatives + positives:
+        if total <= budget:
+            break
+        dropped.add(index)
+        total -= costs[index]
+    if len(dropped) == len(kept):
+        raise ValueError(f"image {image_id}: no name fits into {budget} tokens")
+    lost = [kept[i].name for i in positives if i in dropped]
+    if lost:
+        _log.warning(
+            "image %s: names over the budget of %d tokens, dropped with their objects: %s", image_id, budget, lost
+        )
+    return [candidate for i, candidate in enumerate(kept) if i not in dropped]

@@ -1,0 +1,46 @@
+"""Engine: the training loop and what belongs to it. It receives model, criterion and data as objects."""
+
+from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, LoadReport, load_weights, open_checkpoint
+from mvplm.engine.curves import CurvesHook
+from mvplm.engine.ema import WeightAverage
+from mvplm.engine.environment import describe_environment, library_versions
+from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook
+from mvplm.engine.losslog import LossRecord, NonFiniteLossError
+from mvplm.engine.metrics import MetricsWriter, read_metrics
+from mvplm.engine.optim import Schedule, build_optimizer, format_groups, parameter_groups
+from mvplm.engine.progress import ProgressHook
+from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
+from mvplm.engine.settings import OptimizerSettings, TrainerSettings
+from mvplm.engine.trainer import Trainer, TrainSummary
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointHook",
+    "CheckpointStore",
+    "CurvesHook",
+    "EvalHook",
+    "Hook",
+    "LoadReport",
+    "LossRecord",
+    "MetricsWriter",
+    "NonFiniteLossError",
+    "OptimizerSettings",
+    "ProgressHook",
+    "Schedule",
+    "TrainSummary",
+    "Trainer",
+    "TrainerSettings",
+    "WeightAverage",
+    "build_optimizer",
+    "capture_rng",
+    "describe_environment",
+    "format_groups",
+    "library_versions",
+    "load_weights",
+    "open_checkpoint",
+    "parameter_groups",
+    "read_metrics",
+    "restore_rng",
+    "seed_everything",
+    "step_seed",
+]

@@ -1,0 +1,219 @@
+"""Checkpoints: one directory per step, safetensors and JSON only (nothing is ever pickled), written atomically."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+STATE_FILE = "trainer_state.json"
+MODEL_FILE = "model.safetensors"
+EMA_FILE = "ema.safetensors"
+_STEP_NAME = re.compile(r"step_(\d{6,})")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk.
+
+    Attributes:
+        path: its directory.
+        step: completed optimiser steps.
+        state: content of ``trainer_state.json``.
+    """
+
+    path: Path
+    step: int
+    state: dict[str, Any]
+
+    def tensors(self, name: str) -> dict[str, Tensor] | None:
+        """Tensors of ``<name>.safetensors`` on the CPU, or None when the checkpoint has no such file."""
+        file = self.path / f"{name}.safetensors"
+        return load_file(file) if file.exists() else None
+
+
+class CheckpointStore:
+    """The checkpoints of one run: ``root/step_000123/``. A directory that a crash left half-written is never seen."""
+
+    def __init__(self, root: str | Path, *, keep: int = 3) -> None:
+        """``keep`` newest checkpoints survive a save; 0 keeps all."""
+        if keep < 0:
+            raise ValueError(f"keep must not be negative, got {keep}")
+        self.root = Path(root)
+        self.keep = keep
+
+    def save(
+        self,
+        step: int,
+        *,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        extras: Callable[[Path], None] | None = None,
+    ) -> Path:
+        """Write a checkpoint in a temporary directory, flush it to the disk, then rename it into place.
+
+        Args:
+            step: completed optimiser steps.
+            tensors: file stem -> tensors of that file.
+            state: JSON-ready values for ``trainer_state.json``.
+            extras: called with the temporary directory, to add files (configuration, tokenizer, ...).
+
+        Returns:
+            The checkpoint's directory.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._remove_leftovers()
+        final = self.root / f"step_{step:06d}"
+        temporary = self.root / f".writing_{final.name}_{os.getpid()}"
+        temporary.mkdir()
+        for stem, values in tensors.items():
+            save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, temporary / f"{stem}.safetensors")
+        if extras is not None:
+            extras(temporary)
+        files = {str(p.relative_to(temporary)): p.stat().st_size for p in sorted(temporary.rglob("*")) if p.is_file()}
+        content = json.dumps({"step": step, "files": files, **state}, indent=1)
+        (temporary / STATE_FILE).write_text(content, encoding="utf-8")
+        for path in [*temporary.rglob("*"), temporary]:
+            _flush(path)
+        if final.exists():
+            final.rename(self.root / f".replaced_{final.name}_{os.getpid()}")
+        temporary.rename(final)
+        _flush(self.root)
+        self._remove_leftovers()
+        self._prune()
+        return final
+
+    def steps(self) -> list[int]:
+        """Steps of the complete checkpoints, ascending, found by looking at the disk."""
+        return [step for step, path in self._directories() if _is_complete(path)]
+
+    def latest(self) -> Path | None:
+        """Directory of the newest complete checkpoint, or None."""
+        for _, path in reversed(self._directories()):
+            if _is_complete(path):
+                return path
+        return None
+
+    def clear(self) -> None:
+        """Remove every checkpoint of the run."""
+        for _, path in self._directories():
+            shutil.rmtree(path)
+
+    def _directories(self) -> list[tuple[int, Path]]:
+        if not self.root.is_dir():
+            return []
+        found = [(_STEP_NAME.fullmatch(path.name), path) for path in self.root.iterdir() if path.is_dir()]
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def _remove_leftovers(self) -> None:
+        for pattern in (".writing_*", ".replaced_*"):
+            for path in self.root.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _prune(self) -> None:
+        if self.keep:
+            for _, path in self._directories()[: -self.keep]:
+                shutil.rmtree(path)
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a checkpoint directory, or the newest complete one inside a run or ``checkpoints`` directory.
+
+    Raises:
+        ValueError: there is no complete checkpoint.
+    """
+    path = Path(path)
+    for candidate in (path, CheckpointStore(path).latest(), CheckpointStore(path / "checkpoints").latest()):
+        if candidate is not None and _is_complete(candidate):
+            state = json.loads((candidate / STATE_FILE).read_text(encoding="utf-8"))
+            return Checkpoint(candidate, int(state["step"]), state)
+    raise ValueError(f"no complete checkpoint at {path}")
+
+
+def unique_state(model: nn.Module) -> dict[str, Tensor]:
+    """State dict of ``model`` in which every tensor has one name (the first of tied ones)."""
+    seen: set[tuple[Any, ...]] = set()
+    unique: dict[str, Tensor] = {}
+    for name, value in model.state_dict().items():
+        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
+        if value.numel() and value.device.type != "meta" and key in seen:
+            continue
+        seen.add(key)
+        unique[name] = value
+    return unique
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did: names taken, missing in the file, unexpected in the file, and of another shape."""
+
+    loaded: int
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.loaded} tensors loaded"]
+        for kind in ("missing", "unexpected", "mismatched"):
+            names = getattr(self, kind)
+            if names:
+                rest = f" ... and {len(names) - 8} more" if len(names) > 8 else ""
+                lines.append(f"{len(names)} {kind}: {', '.join(names[:8])}{rest}")
+        return "\n  ".join(lines)
+
+
+def load_weights(
+    model: nn.Module, state: Mapping[str, Tensor] | str | Path, *, allow_missing: Sequence[str] = ()
+) -> LoadReport:
+    """Copy weights into ``model``, strictly.
+
+    Args:
+        model: changed in place; only when everything fits.
+        state: tensors by name, or a safetensors file.
+        allow_missing: name prefixes that the file may lack.
+
+    Raises:
+        ValueError: names missing, unexpected, or of another shape; the message is the full report.
+    """
+    source = str(state) if isinstance(state, (str, Path)) else "the given tensors"
+    tensors = load_file(state) if isinstance(state, (str, Path)) else state
+    own, wanted = model.state_dict(), unique_state(model)
+    missing = tuple(name for name in wanted if name not in tensors)
+    unexpected = tuple(name for name in tensors if name not in own)
+    common = [name for name in tensors if name in own]
+    mismatched = tuple(
+        f"{name} (file {tuple(tensors[name].shape)}, model {tuple(own[name].shape)})"
+        for name in common
+        if tensors[name].shape != own[name].shape
+    )
+    report = LoadReport(len(common) - len(mismatched), missing, unexpected, mismatched)
+    refused = [name for name in missing if not name.startswith(tuple(allow_missing))]
+    if refused or unexpected or mismatched:
+        raise ValueError(f"{source} does not fit the model:\n  {report}")
+    with torch.no_grad():
+        for name in common:
+            own[name].copy_(tensors[name])
+    return report
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        return all((path / name).stat().st_size == size for name, size in state["files"].items())
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""What this machine offers, as rows for a diagnosis and as versions for result files."""
+
+import os
+import platform
+from importlib import metadata
+
+import torch
+
+_LIBRARIES = (
+    "mvplm",
+    "torch",
+    "torchvision",
+    "transformers",
+    "timm",
+    "accelerate",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "pycocotools",
+)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a result; "missing" where one is not installed."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "missing"
+    versions["torch"] = torch.__version__  # with its build, e.g. +cu130
+    return versions
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions, platform, devices, threads and bf16 support; label -> value, in the order to show them."""
+    rows = {**library_versions(), "platform": platform.platform(), "processor cores": str(os.cpu_count())}
+    rows["torch threads"] = str(torch.get_num_threads())
+    rows["device"] = _device()
+    rows["bf16"] = _bf16()
+    rows["tensorboard"] = "available" if _installed("tensorboard") else "not installed (optional)"
+    return rows
+
+
+def _device() -> str:
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return f"cuda: {', '.join(names)} (CUDA {torch.version.cuda})"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _bf16() -> str:
+    if torch.cuda.is_available():
+        return "native" if torch.cuda.is_bf16_supported(including_emulation=False) else "emulated (use fp32)"
+    flags = torch.backends.cpu.get_cpu_capability()
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or _amx()
+    return "native" if native else f"works, but slower than fp32 here ({flags})"
+
+
+def _amx() -> bool:
+    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

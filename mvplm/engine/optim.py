@@ -1,0 +1,184 @@
+"""Parameter groups, AdamW and its learning-rate schedule."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+
+from mvplm.engine.settings import OptimizerSettings
+
+_MATRIX_OWNERS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.modules.conv._ConvNd)
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Trainable parameters that share a decay and a learning-rate scale.
+
+    Attributes:
+        label: prefix and decay, for the table.
+        names, parameters: in the order of ``model.named_parameters()``.
+        lr_scale, weight_decay: of the group.
+    """
+
+    label: str
+    names: tuple[str, ...]
+    parameters: tuple[nn.Parameter, ...]
+    lr_scale: float
+    weight_decay: float
+
+    @property
+    def size(self) -> int:
+        """Number of values in the group."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Linear warm-up from 0, then ``kind``: a cosine to 0, a line to 0, or constant; a factor on the peak rate.
+
+    Source: MVP-LM, training recipes (cosine, warm-up ratio 0.03).
+    """
+
+    steps: int
+    warmup_ratio: float = 0.03
+    kind: str = "cosine"
+
+    @property
+    def warmup_steps(self) -> int:
+        """Warm-up steps, ceil(ratio * steps)."""
+        return math.ceil(self.warmup_ratio * self.steps - 1e-9)
+
+    def factor(self, step: int) -> float:
+        """Factor in [0, 1] after ``step`` completed steps."""
+        if step < self.warmup_steps:
+            return step / self.warmup_steps
+        progress = min(1.0, (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps))
+        if self.kind == "constant":
+            return 1.0
+        return 1 - progress if self.kind == "linear" else 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[ParameterGroup]:
+    """Sort the trainable parameters of ``model`` into groups.
+
+    Weight decay goes to the matrices of linear layers, attention and convolutions only: not to norms, biases,
+    embeddings, or free parameters such as query, slot and level tables.
+
+    Raises:
+        ValueError: nothing is trainable, or a prefix of ``lr_scales`` matches no parameter.
+    """
+    _check_prefixes(model, settings.lr_scales)
+    decaying = _decaying_names(model)
+    sorted_names: dict[tuple[str, bool], list[str]] = {}
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for name in parameters:
+        prefixes = [prefix for prefix in settings.lr_scales if name.startswith(prefix)]
+        key = (max(prefixes, key=len, default=""), name in decaying)
+        sorted_names.setdefault(key, []).append(name)
+    if not parameters:
+        raise ValueError("the model has no trainable parameter")
+    return [
+        ParameterGroup(
+            label=f"{prefix or '(all others)'} {'decay' if decays else 'no decay'}",
+            names=tuple(names),
+            parameters=tuple(parameters[name] for name in names),
+            lr_scale=float(settings.lr_scales.get(prefix, 1.0)),
+            weight_decay=settings.weight_decay if decays else 0.0,
+        )
+        for (prefix, decays), names in sorted(sorted_names.items(), key=lambda item: (item[0][0], not item[0][1]))
+    ]
+
+
+def build_optimizer(groups: Sequence[ParameterGroup], settings: OptimizerSettings) -> torch.optim.AdamW:
+    """AdamW over the groups. The fused kernel is the fastest on CUDA and, by a factor of three, on the CPU."""
+    return torch.optim.AdamW(
+        [{"params": list(g.parameters), "weight_decay": g.weight_decay, "lr_scale": g.lr_scale} for g in groups],
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=True,
+    )
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group of ``optimizer`` the rate ``lr`` times its scale."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group["lr_scale"]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, groups: Sequence[ParameterGroup]) -> dict[str, Tensor]:
+    """The optimiser's state as flat tensors named ``<parameter>/<key>``; parameters never stepped have none."""
+    return {
+        f"{name}/{key}": value
+        for group in groups
+        for name, parameter in zip(group.names, group.parameters, strict=True)
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, groups: Sequence[ParameterGroup], *, tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what ``optimizer_tensors`` returned.
+
+    Raises:
+        ValueError: the state belongs to parameters that are not trained here, or its shapes differ.
+    """
+    parameters = {n: p for g in groups for n, p in zip(g.names, g.parameters, strict=True)}
+    states: dict[str, dict[str, Tensor]] = {}
+    for full_name, value in tensors.items():
+        name, key = full_name.rsplit("/", 1)
+        if name not in parameters:
+            raise ValueError(f"the checkpoint's optimiser state has {name!r}, which is not trained here")
+        if value.ndim and value.shape != parameters[name].shape:
+            raise ValueError(
+                f"optimiser state {full_name!r} has shape {tuple(value.shape)}, "
+                f"expected {tuple(parameters[name].shape)}"
+            )
+        states.setdefault(name, {})[key] = value.to(parameters[name].device, copy=True)
+    for name, parameter in parameters.items():
+        if name in states:
+            optimizer.state[parameter] = states[name]
+        else:
+            optimizer.state.pop(parameter, None)
+
+
+def format_groups(model: nn.Module, groups: Sequence[ParameterGroup], *, lr: float) -> str:
+    """A text table of the groups with their sizes, and of what is frozen."""
+    rows = [("group", "tensors", "values", "lr", "decay")]
+    for g in groups:
+        rows.append((g.label, str(len(g.names)), f"{g.size:,}", f"{lr * g.lr_scale:g}", f"{g.weight_decay:g}"))
+    frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
+    if frozen:
+        rows.append(("frozen", str(len(frozen)), f"{sum(p.numel() for p in frozen):,}", "-", "-"))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+def _decaying_names(model: nn.Module) -> set[str]:
+    names: set[str] = set()
+    for module_name, module in model.named_modules():
+        if isinstance(module, _MATRIX_OWNERS) or type(module).__name__ == "Conv1D":
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim >= 2 and not name.startswith("bias"):
+                    names.add(f"{module_name}.{name}" if module_name else name)
+    return names
+
+
+def _check_prefixes(model: nn.Module, scales: Mapping[str, float]) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    for prefix in scales:
+        if not any(name.startswith(prefix) for name in names):
+            known = sorted({name.split(".")[0] + "." for name in names})
+            near = get_close_matches(prefix, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"lr_scales: no parameter starts with {prefix!r}{hint} Known: {', '.join(known)}")

@@ -1,0 +1,46 @@
+"""The protocol of every metric: per-sample state that can be gathered over ranks before it is reduced."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch.distributed as dist
+
+
+class Metric(ABC):
+    """A metric keeps one plain entry per sample, so gathering is exact and a rank may hold any share of the samples.
+
+    Entries carry a key of the sample; a sample that two ranks saw (padding of a distributed sampler) counts once.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[Any, Any] = {}
+
+    def reset(self) -> None:
+        """Forget every sample."""
+        self._entries = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def _add(self, key: Any, entry: Any) -> None:
+        self._entries[len(self._entries) if key is None else key] = entry
+
+    def _gathered(self) -> list[Any]:
+        """Entries of all ranks, each sample once."""
+        if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+            return list(self._entries.values())
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, self._entries)
+        merged: dict[Any, Any] = {}
+        for part in parts:
+            merged.update(part)
+        return list(merged.values())
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """The metric in percent (0-100) over all samples seen by all ranks."""
+
+
+def percent(numerator: float, denominator: float) -> float:
+    """100 · numerator / denominator, and 0 where there is nothing to divide by."""
+    return 100.0 * numerator / denominator if denominator else 0.0

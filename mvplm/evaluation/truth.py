@@ -1,0 +1,71 @@
+"""The truth of a record in the forms the metrics want."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvplm.evaluation.detection import TrueObject
+from mvplm.evaluation.panoptic import Segment
+from mvplm.structures.masks import decode_mask, mask_area
+from mvplm.structures.record import Expression, Record
+
+
+@dataclass(frozen=True)
+class TruePanoptic:
+    """segment_map: (H, W) int32, 0 void. segments: its entries."""
+
+    segment_map: np.ndarray
+    segments: list[Segment]
+
+
+def true_panoptic(record: Record) -> TruePanoptic:
+    """Panoptic truth of a record whose annotations all carry masks and labels; ids are positions + 1."""
+    segment_map = np.zeros(record.size, np.int32)
+    segments = []
+    for place, annotation in enumerate(record.annotations, start=1):
+        if annotation.segmentation is None or annotation.label is None:
+            raise ValueError(f"image {record.image_id}: panoptic truth needs masks and labels on every annotation")
+        segment_map[decode_mask(annotation.segmentation, record.size)] = place
+        segments.append(Segment(place, annotation.label, annotation.iscrowd))
+    return TruePanoptic(segment_map, segments)
+
+
+def true_semantic(record: Record) -> np.ndarray:
+    """Class positions (H, W) int64 of a record, -1 where nothing is annotated."""
+    class_map = np.full(record.size, -1, np.int64)
+    for annotation in record.annotations:
+        if annotation.segmentation is not None and annotation.label is not None:
+            class_map[decode_mask(annotation.segmentation, record.size)] = annotation.label
+    return class_map
+
+
+def true_objects(record: Record) -> list[TrueObject]:
+    """The labelled things of a record."""
+    return [
+        TrueObject(
+            annotation.box,
+            annotation.label,
+            annotation.segmentation,
+            annotation.iscrowd,
+            None if annotation.segmentation is None else mask_area(annotation.segmentation, record.size),
+        )
+        for annotation in record.annotations
+        if annotation.isthing and annotation.label is not None
+    ]
+
+
+def true_mask(record: Record, expression: Expression) -> np.ndarray | None:
+    """Union (H, W) bool of the masks an expression refers to; None when it has no target.
+
+    Raises:
+        ValueError: a target has no mask.
+    """
+    if not expression.targets:
+        return None
+    union = np.zeros(record.size, bool)
+    for place in expression.targets:
+        segmentation = record.annotations[place].segmentation
+        if segmentation is None:
+            raise ValueError(f"image {record.image_id}: a target of {expression.text!r} has no mask")
+        union |= decode_mask(segmentation, record.size)
+    return union

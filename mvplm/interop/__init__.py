@@ -1,0 +1,1 @@
+"""Interop: converters to and from other libraries' formats; each imports its library only when called."""

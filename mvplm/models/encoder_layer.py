@@ -1,0 +1,52 @@
+"""One layer of the deformable encoder.
+
+Source: Deformable-DETR.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvplm.models.ops.deform_attn import MultiScaleDeformableAttention
+
+
+class EncoderLayer(nn.Module):
+    """Deformable self-attention over the levels and a feed-forward part; each followed by residual and norm.
+
+    Args:
+        width: C.
+        levels, heads, points, ffn: feature levels, attention heads, sampling points, feed-forward width.
+    """
+
+    def __init__(self, width: int, *, levels: int, heads: int, points: int, ffn: int) -> None:
+        super().__init__()
+        self.self_attn = MultiScaleDeformableAttention(width, levels=levels, heads=heads, points=points)
+        self.norm1 = nn.LayerNorm(width)
+        self.linear1 = nn.Linear(width, ffn)
+        self.linear2 = nn.Linear(ffn, width)
+        self.norm2 = nn.LayerNorm(width)
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor,
+        *,
+        references: Tensor,
+        spatial_shapes: list[tuple[int, int]],
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Next tokens (B, M, C).
+
+        Args:
+            x: (B, M, C) tokens. positions: (B or 1, M, C), added to the queries only.
+            references: (B, M, 1, 2) float32 cell centres in fractions of the padded frame.
+            spatial_shapes: (h, w) of each level.
+            padding: (B, M) bool, True on padded cells; None when there are none.
+        """
+        attended = self.self_attn(
+            x + positions, x, spatial_shapes=spatial_shapes, references=references, padding=padding
+        )
+        x = self.norm1(x + attended)
+        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))

@@ -1,0 +1,185 @@
+"""Language model: any transformers causal LM, fed with text and visual tokens.
+
+Source: MVP-LM, section 3.2 (Phi-1.5); plain causal attention everywhere, visual tokens included.
+"""
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass
+class PrefixState:
+    """What a language model remembers of the tokens read so far.
+
+    Attributes:
+        cache: keys and values of every layer (grows in place, as transformers' caches do).
+        valid: (B, P) bool, False on padding among the P cached positions.
+        lengths: (B,) int64, real tokens read per row, which is the position of the next one.
+    """
+
+    cache: Any
+    valid: Tensor
+    lengths: Tensor
+
+
+@dataclass
+class Extension:
+    """Hidden states (B, n, D) of newly read tokens and the state after them."""
+
+    hidden: Tensor
+    state: PrefixState
+
+
+class LanguageModel(nn.Module):
+    """Hidden states, logits and key-value caching over a transformers causal LM.
+
+    Args:
+        causal_lm: a transformers model with ``inputs_embeds`` and a cache (Phi, Llama, Qwen, ...). Its base model and
+            head become ``model`` and ``lm_head``; a head that shares the embedding matrix is not registered twice.
+        num_tokens: ids the tokenizer knows; the others get no probability. None: all rows.
+    """
+
+    def __init__(self, causal_lm: nn.Module, *, num_tokens: int | None = None) -> None:
+        super().__init__()
+        self.model = causal_lm.base_model
+        head = causal_lm.get_output_embeddings()
+        tied = head.weight is causal_lm.get_input_embeddings().weight
+        self.lm_head = None if tied else head
+        rows = head.weight.shape[0]
+        if num_tokens is not None and not 0 < num_tokens <= rows:
+            raise ValueError(f"the language model has rows for {rows} tokens, the tokenizer {num_tokens}")
+        self.num_tokens = rows if num_tokens is None else num_tokens
+        known = inspect.signature(self.model.forward).parameters
+        self._cache_argument = "cache" if "cache" in known else "past_key_values"
+
+    @classmethod
+    def from_phi(cls, *, num_tokens: int | None = None, **sizes: Any) -> "LanguageModel":
+        """A Phi with random weights; ``sizes`` are fields of transformers' ``PhiConfig``."""
+        from transformers import PhiConfig, PhiForCausalLM
+
+        ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+        config = PhiConfig(**{**ends, **sizes})
+        config._attn_implementation = "sdpa"
+        return cls(PhiForCausalLM(config), num_tokens=num_tokens)
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.model.get_input_embeddings().weight.shape[1]
+
+    def gradient_checkpointing(self, enabled: bool) -> None:
+        """Recompute activations in the backward pass (less memory) or keep them."""
+        # The switch is named "activation_checkpointing" in newer versions of transformers.
+        names = [f"{kind}_checkpointing_{'enable' if enabled else 'disable'}" for kind in ("activation", "gradient")]
+        next(getattr(self.model, name) for name in names if hasattr(self.model, name))()
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input vectors (..., D) of token ids (...)."""
+        return self.model.get_input_embeddings()(ids)
+
+    def assemble(self, ids: Tensor, visual: Tensor, *, starts: Sequence[int]) -> Tensor:
+        """Input vectors (B, T, D) with the visual tokens written over positions ``start`` to ``start + V``.
+
+        Args:
+            ids: (B, T) int64; image positions hold the padding id.
+            visual: (B, V, D). starts: B host integers.
+
+        Raises:
+            ValueError: when the visual tokens do not fit.
+        """
+        text = self.embed(ids)
+        visual = visual.to(text.dtype)
+        count, length = visual.shape[1], ids.shape[1]
+        if len(starts) != len(ids) or len(visual) != len(ids):
+            raise ValueError(f"{len(ids)} rows of ids need as many starts ({len(starts)}) and images ({len(visual)})")
+        if max(starts) + count > length:
+            raise ValueError(f"{count} visual tokens from position {max(starts)} do not fit into {length} positions")
+        if len(set(starts)) == 1:
+            return torch.cat([text[:, : starts[0]], visual, text[:, starts[0] + count :]], dim=1)
+        rows = [torch.cat([text[i, :s], visual[i], text[i, s + count :]]) for i, s in enumerate(starts)]
+        return torch.stack(rows)
+
+    def forward(self, embeddings: Tensor, valid: Tensor) -> Tensor:
+        """Hidden states (B, T, D) after the final norm.
+
+        Args:
+            embeddings: (B, T, D) input vectors. valid: (B, T) bool, False on padding, on either side.
+        """
+        return self.model(
+            inputs_embeds=embeddings,
+            attention_mask=self._attention_mask(valid, valid.shape[1]),
+            position_ids=_positions(valid),
+            use_cache=False,
+        ).last_hidden_state
+
+    def prefill(self, embeddings: Tensor, valid: Tensor) -> Extension:
+        """As ``forward``, and remembers the prefix."""
+        from transformers import DynamicCache
+
+        empty = valid[:, :0]
+        state = PrefixState(DynamicCache(config=self.model.config), empty, empty.sum(1))
+        return self.extend(state, embeddings, valid=valid)
+
+    def extend(self, state: PrefixState, embeddings: Tensor, *, valid: Tensor) -> Extension:
+        """Read n more tokens after a prefix.
+
+        Args:
+            state: of the prefix; its cache grows.
+            embeddings: (B, n, D). valid: (B, n) bool, False where a row reads nothing.
+        """
+        seen = torch.cat([state.valid, valid], dim=1)
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=self._attention_mask(seen, valid.shape[1]),
+            position_ids=state.lengths[:, None] + _positions(valid),
+            use_cache=True,
+            **{self._cache_argument: state.cache},
+        )
+        return Extension(output.last_hidden_state, PrefixState(state.cache, seen, state.lengths + valid.sum(1)))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits (..., rows) float32; ids the tokenizer does not know are -inf."""
+        if self.lm_head is None:
+            logits = F.linear(hidden, self.model.get_input_embeddings().weight)
+        else:
+            logits = self.lm_head(hidden)
+        logits = logits.float()
+        if self.num_tokens == logits.shape[-1]:
+            return logits
+        unknown = torch.arange(logits.shape[-1], device=logits.device) >= self.num_tokens
+        return logits.masked_fill(unknown, float("-inf"))
+
+    def loss(self, hidden: Tensor, supervised: Tensor, *, labels: Tensor) -> Tensor:
+        """Token-mean cross-entropy (scalar float32), the head running on supervised positions only.
+
+        Args:
+            hidden: (B, T, D). supervised: (M,) int64 flat positions b * T + t. labels: (M,) int64 their next tokens.
+        """
+        logits = self.logits(hidden.flatten(0, 1).index_select(0, supervised))
+        return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
+
+    def _attention_mask(self, valid: Tensor, queries: int) -> Tensor:
+        """Causal mask over real keys (B, 1, queries, keys), built here so that nothing is read back to the host."""
+        implementation = self.model.config._attn_implementation
+        if implementation not in ("sdpa", "eager"):
+            return valid
+        keys = valid.shape[1]
+        reach = torch.arange(keys - queries, keys, device=valid.device)
+        allowed = torch.arange(keys, device=valid.device) <= reach[:, None]
+        # A padded query still sees its own key, so that no softmax runs over nothing.
+        own = torch.arange(keys, device=valid.device) == reach[:, None]
+        mask = ((allowed & valid[:, None]) | own)[:, None]
+        if implementation == "sdpa":
+            return mask
+        dtype = self.model.dtype
+        return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def _positions(valid: Tensor) -> Tensor:
+    return (valid.long().cumsum(1) - 1).clamp(min=0)

@@ -1,0 +1,333 @@
+"""MVP-LM: one network that boxes and outlines what words or a sentence ask for.
+
+Source: MVP-LM, section 3.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mvplm.models.decoder import Decoder
+from mvplm.models.denoising import DenoisingQueries, DenoisingSettings, build_denoising, denoising_mask
+from mvplm.models.generation import ResponseTokens, greedy_decode, read_summary, strip_tail
+from mvplm.models.heads import Heads
+from mvplm.models.language import LanguageModel
+from mvplm.models.pixel_decoder import PixelDecoder
+from mvplm.models.queries import Queries, QueryGenerator, StuffQueries
+from mvplm.models.selection import Selected, Selector
+from mvplm.models.states import Generation, Perceived, VisualFeatures
+from mvplm.models.text import TextEmbedder
+from mvplm.structures import Batch, DenoisingOutput, PerceptionOutput, PredictionSet
+
+MODES = ("caption", "skip")
+
+
+@dataclass
+class Parts:
+    """The built modules of MVP-LM.
+
+    Attributes:
+        encoder: a VisionEncoder. connector: its stride-32 map to visual tokens (B, V, D).
+        llm: LanguageModel. text: TextEmbedder. pixel_decoder: PixelDecoder.
+        selector: Selector, or None with fusion "base_only". query: QueryGenerator.
+        stuff: StuffQueries, or None. decoder: Decoder. heads: Heads.
+    """
+
+    encoder: nn.Module
+    connector: nn.Module
+    llm: LanguageModel
+    text: TextEmbedder
+    pixel_decoder: PixelDecoder
+    selector: Selector | None
+    query: QueryGenerator
+    stuff: StuffQueries | None
+    decoder: Decoder
+    heads: Heads
+
+
+@dataclass
+class _Asked:
+    """What is looked for: text (B, K, C), summary (B, D), and whether masks are wanted."""
+
+    text: Tensor
+    summary: Tensor
+    with_masks: bool
+
+
+class MVPLM(nn.Module):
+    """The network. Built from ready modules; parameters are named after the parts.
+
+    Args:
+        parts: the modules.
+        tokens: ids that frame a response.
+        denoising: noise and budget of the denoising queries; None trains without.
+        anchor_scale: which level proposes small boxes, "fine_small" or "coarse_small".
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        *,
+        tokens: ResponseTokens,
+        denoising: DenoisingSettings | None = None,
+        anchor_scale: str = "fine_small",
+    ) -> None:
+        super().__init__()
+        if (parts.selector is None) != (parts.query.fusion == "base_only"):
+            raise ValueError('a selector is needed exactly when the fusion is not "base_only"')
+        self.encoder = parts.encoder
+        self.connector = parts.connector
+        self.llm = parts.llm
+        self.text = parts.text
+        self.pixel_decoder = parts.pixel_decoder
+        self.selector = parts.selector
+        self.query = parts.query
+        self.stuff = parts.stuff
+        self.decoder = parts.decoder
+        self.heads = parts.heads
+        self.tokens = tokens
+        self.denoising = denoising
+        self.anchor_scale = anchor_scale
+
+    def encode(self, images: Tensor, valid_sizes: list[tuple[int, int]]) -> VisualFeatures:
+        """Visual tokens and pixel memory of images (B, 3, H, W), normalised, whose real pixels are ``valid_sizes``."""
+        maps = self.encoder(images)
+        tokens = self.connector(maps[max(maps)])
+        frame = (images.shape[-2], images.shape[-1])
+        return VisualFeatures(tokens, self.pixel_decoder(maps, valid_sizes=valid_sizes, frame=frame))
+
+    def forward(
+        self, batch: Batch, *, visual: VisualFeatures | None = None, boxes_only: bool = False
+    ) -> PerceptionOutput:
+        """Answer a batch whose prompts contain the response and ``<PER>``.
+
+        Args:
+            batch: word or sentence family.
+            visual: features of the images when they are known already.
+            boxes_only: at inference, leave the masks out.
+
+        Returns:
+            In training all prediction sets, the selection set, denoising and ``lm_loss``; at inference one set.
+
+        Raises:
+            ValueError: for captions (see ``caption_loss``), or features of another number of images.
+        """
+        if batch.family == "caption":
+            raise ValueError("captions have nothing to perceive; use caption_loss or generate")
+        visual = self._visual(batch, visual)
+        hidden = self.llm(self._embed(batch, visual), batch.attention_mask)
+        supervised = self.training and batch.targets is not None
+        with_masks = any(t.masks is not None for t in batch.targets) if supervised else not boxes_only
+        place = batch.summary_index.clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
+        asked = _Asked(self._text(batch, hidden), hidden.gather(1, place)[:, 0], with_masks)
+        output = self._look(batch, visual, asked=asked)
+        if not supervised:
+            return output
+        lm_loss = self.llm.loss(hidden, batch.supervised, labels=batch.supervised_labels)
+        return replace(output, lm_loss=lm_loss, zero=_zero(self._unused(batch, with_masks)))
+
+    def caption_loss(self, batch: Batch) -> Tensor:
+        """Token-mean cross-entropy (scalar) of the supervised tokens; only encoder, connector and LLM run."""
+        maps = self.encoder(batch.images)
+        tokens = self.connector(maps[max(maps)])
+        embeddings = self.llm.assemble(batch.input_ids, tokens, starts=batch.image_starts)
+        hidden = self.llm(embeddings, batch.attention_mask)
+        loss = self.llm.loss(hidden, batch.supervised, labels=batch.supervised_labels)
+        idle = (self.text, self.pixel_decoder, self.selector, self.query, self.stuff, self.decoder, self.heads)
+        return loss + _zero(p for module in idle if module is not None for p in module.parameters())
+
+    @torch.no_grad()
+    def generate(self, batch: Batch, *, visual: VisualFeatures | None = None, max_new_tokens: int = 192) -> Generation:
+        """Write the response greedily after prompts that are open at the end.
+
+        Args:
+            batch: any family; prompts without response.
+            visual: features of the images when they are known already.
+            max_new_tokens: most tokens per row.
+        """
+        visual = self._visual(batch, visual)
+        prefix = self.llm.prefill(self._embed(batch, visual), batch.attention_mask)
+        decoded = greedy_decode(
+            self.llm, prefix, valid=batch.attention_mask, tokens=self.tokens, max_new_tokens=max_new_tokens
+        )
+        ids = [strip_tail(row, self.tokens.tail) for row in decoded.ids]
+        forced = [not summarised for summarised in decoded.summarised]
+        if batch.family == "caption":
+            return Generation(ids, forced, summary=None, text_embeddings=None)
+        summary = read_summary(self.llm, decoded, tokens=self.tokens)
+        return Generation(ids, forced, summary=summary, text_embeddings=self._text(batch, prefix.hidden))
+
+    @torch.no_grad()
+    def perceive(
+        self,
+        batch: Batch,
+        *,
+        mode: str = "caption",
+        visual: VisualFeatures | None = None,
+        max_new_tokens: int = 192,
+        boxes_only: bool = False,
+    ) -> Perceived:
+        """Answer at inference.
+
+        Args:
+            batch: with open prompts in mode "caption", with ``<PER>`` in mode "skip".
+            mode: "caption" writes the response first; "skip" is one forward.
+            visual: features of the images when they are known already.
+            max_new_tokens: most tokens of a response. boxes_only: leave the masks out.
+
+        Raises:
+            ValueError: for another mode, in training mode, or for open prompts in mode "skip".
+        """
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
+        if self.training:
+            raise ValueError("perceive needs the model in eval mode; call model.eval() first")
+        visual = self._visual(batch, visual)
+        if mode == "skip":
+            if bool((batch.summary_index < 0).any()):
+                raise ValueError('mode "skip" needs prompts that contain <PER>; render them with a response')
+            output = self(batch, visual=visual, boxes_only=boxes_only)
+            return Perceived(output, caption_ids=None, forced=[False] * len(batch))
+        generation = self.generate(batch, visual=visual, max_new_tokens=max_new_tokens)
+        asked = _Asked(generation.text_embeddings, generation.summary, not boxes_only)
+        return Perceived(self._look(batch, visual, asked=asked), generation.caption_ids, generation.forced)
+
+    def _visual(self, batch: Batch, visual: VisualFeatures | None) -> VisualFeatures:
+        if visual is None:
+            return self.encode(batch.images, batch.valid_sizes)
+        if len(visual) != len(batch):
+            raise ValueError(f"features of {len(visual)} images for {len(batch)} prompts; see VisualFeatures.select")
+        return visual
+
+    def _embed(self, batch: Batch, visual: VisualFeatures) -> Tensor:
+        return self.llm.assemble(batch.input_ids, visual.tokens, starts=batch.image_starts)
+
+    def _text(self, batch: Batch, hidden: Tensor) -> Tensor:
+        return self.text(hidden, batch.name_spans, mask=batch.name_mask, family=batch.family)
+
+    def _look(self, batch: Batch, visual: VisualFeatures, *, asked: _Asked) -> PerceptionOutput:
+        """Queries, decoder and heads for text embeddings and summaries that are known."""
+        pixel = visual.pixel
+        selected = self._select(batch, visual, asked.text)
+        queries = self.query(asked.summary, selected)
+        matching = queries.content.shape[1]
+        stuff = self.stuff if batch.use_stuff else None
+        if stuff is not None:
+            queries = _join(queries, stuff(len(batch)))
+        noised = None
+        if self.training and self.denoising is not None and batch.family == "word" and batch.targets is not None:
+            noised = build_denoising(batch.targets, asked.text, name_mask=batch.name_mask, settings=self.denoising)
+        mask = None
+        if noised is not None:
+            mask = denoising_mask(
+                noised.groups, noised.slots, matching=queries.content.shape[1], device=asked.text.device
+            )
+            queries = _join(noised.queries, queries)
+        states = self.decoder(
+            queries.content,
+            queries.references,
+            pixel=pixel,
+            box_head=self.heads.box,
+            attention_mask=mask,
+            all_layers=self.training,
+        )
+        head = 0 if noised is None else len(noised)
+        logits = self._logits(batch, states.hidden, asked.text)
+        masks = self.heads.mask_embeddings(states.hidden) if asked.with_masks else None
+        return PerceptionOutput(
+            logits=logits[:, :, head:],
+            boxes=states.boxes[:, :, head:],
+            mask_embeddings=None if masks is None else masks[:, :, head:],
+            mask_features=pixel.mask_features if asked.with_masks else None,
+            num_things=matching,
+            family=batch.family,
+            isthing=batch.isthing,
+            name_mask=batch.name_mask,
+            frame=(batch.images.shape[-2], batch.images.shape[-1]),
+            valid_sizes=batch.valid_sizes,
+            selection=self._selection_set(batch, selected, stuff, asked=asked) if self.training else None,
+            denoising=None if noised is None else _denoised(noised, logits, states.boxes, masks),
+            text_embeddings=asked.text,
+            summary=asked.summary,
+        )
+
+    def _select(self, batch: Batch, visual: VisualFeatures, text: Tensor) -> Selected | None:
+        if self.selector is None:
+            return None
+        wanted = batch.name_mask
+        if self.selector.kinds == "things" and batch.use_stuff:
+            things = wanted & batch.isthing
+            wanted = torch.where(things.any(1, keepdim=True), things, wanted)
+        return self.selector(
+            visual.pixel.memory,
+            visual.pixel.geometry.proposals(self.anchor_scale, device=text.device),
+            text=text,
+            text_mask=wanted,
+            heads=self.heads,
+            decoder_norm=self.decoder.norm,
+            family=batch.family,
+        )
+
+    def _selection_set(
+        self, batch: Batch, selected: Selected | None, stuff: StuffQueries | None, *, asked: _Asked
+    ) -> PredictionSet | None:
+        """The heads on the selected features themselves; what trains the selection layers."""
+        if selected is None:
+            return None
+        queries = Queries(selected.features, selected.anchors)
+        if stuff is not None:
+            queries = _join(queries, stuff.for_selection(len(batch)))
+        hidden = self.decoder.norm(queries.content)
+        masks = self.heads.mask_embeddings(hidden) if asked.with_masks else None
+        return PredictionSet(self._logits(batch, hidden, asked.text), queries.references.sigmoid(), masks)
+
+    def _logits(self, batch: Batch, hidden: Tensor, text: Tensor) -> Tensor:
+        if batch.family == "sentence":
+            return self.heads.sentence_logits(hidden, text)
+        return self.heads.word_logits(
+            hidden,
+            text,
+            name_mask=batch.name_mask,
+            no_object=self.text.no_object,
+            no_object_bias=self.text.no_object_bias,
+        )
+
+    def _unused(self, batch: Batch, with_masks: bool) -> Iterator[nn.Parameter]:
+        """Parameters the batch gives no gradient to."""
+        idle: list[nn.Module | None] = [self.heads.sentence, self.text.sentence]
+        if batch.family == "sentence":
+            idle = [self.heads.word, self.text.word]
+            yield from (p for p in (self.text.no_object, self.text.no_object_bias) if p is not None)
+        if self.stuff is not None and (not batch.use_stuff or self.stuff.detach):
+            idle.append(self.stuff)
+        if not with_masks:
+            decoder = self.pixel_decoder
+            idle += [self.heads.mask, decoder.lateral, decoder.lateral_norm, decoder.output, decoder.output_norm]
+            idle.append(decoder.mask_features)
+        for module in idle:
+            yield from module.parameters()
+
+
+def _zero(parameters: Iterator[nn.Parameter]) -> Tensor:
+    """Exact zero (scalar) that depends on every trainable one of ``parameters``."""
+    terms = [p.sum() * 0.0 for p in parameters if p.requires_grad]
+    return torch.stack(terms).sum() if terms else torch.zeros(())
+
+
+def _join(first: Queries, second: Queries) -> Queries:
+    content = torch.cat([first.content, second.content.to(first.content.dtype)], dim=1)
+    return Queries(content, torch.cat([first.references, second.references], dim=1))
+
+
+def _denoised(noised: DenoisingQueries, logits: Tensor, boxes: Tensor, masks: Tensor | None) -> DenoisingOutput:
+    count = len(noised)
+    return DenoisingOutput(
+        logits=logits[:, :, :count],
+        boxes=boxes[:, :, :count],
+        mask_embeddings=None if masks is None else masks[:, :, :count],
+        groups=noised.groups,
+        slots=noised.slots,
+        target_index=noised.target_index,
+    )

@@ -1,0 +1,175 @@
+"""Multi-scale deformable attention: every query looks at a few learned places of every feature level.
+
+The plain PyTorch function is the reference. Tensors may be any strided view; the module lays them out so that the
+reference needs no copies.
+Source: Deformable-DETR, section 4.1.
+"""
+
+import difflib
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Shapes = list[tuple[int, int]]
+
+
+def reference_deformable_attention(
+    value: Tensor, spatial_shapes: Shapes, *, sampling_locations: Tensor, attention_weights: Tensor
+) -> Tensor:
+    """Weighted sum of bilinear samples in plain PyTorch; arguments of :func:`multi_scale_deformable_attention`."""
+    batch, _, heads, dim = value.shape
+    queries = sampling_locations.shape[1]
+    # (B, N, heads, dim) -> (B * heads, dim, N); locations -> (B, heads, L, points, Q, 2); weights likewise.
+    maps = value.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in spatial_shapes], dim=-1)
+    grids = (sampling_locations.permute(0, 2, 3, 4, 1, 5) * 2 - 1).unbind(2)
+    weights = attention_weights.permute(0, 2, 3, 4, 1).unbind(2)
+    total = None
+    for (height, width), level, grid, weight in zip(spatial_shapes, maps, grids, weights, strict=True):
+        samples = F.grid_sample(
+            level.unflatten(-1, (height, width)),
+            grid.flatten(0, 1),
+            mode="bilinear",
+            padding_mode="zeros",
+            align_corners=False,
+        )
+        part = (samples * weight.flatten(0, 1)[:, None]).sum(2)
+        total = part if total is None else total + part
+    return total.view(batch, heads * dim, queries).transpose(1, 2)
+
+
+BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": reference_deformable_attention}
+
+
+def multi_scale_deformable_attention(
+    value: Tensor,
+    spatial_shapes: Shapes,
+    *,
+    sampling_locations: Tensor,
+    attention_weights: Tensor,
+    backend: str = "auto",
+) -> Tensor:
+    """Attended values (B, Q, heads * dim) float32.
+
+    A location spans pixel edges: 0 is the left (top) edge of the first cell, 1 the right (bottom) edge of the last;
+    outside of the map everything is zero.
+
+    Args:
+        value: (B, N, heads, dim), the cells of all levels, each level row by row.
+        spatial_shapes: (h, w) of the L levels; their areas sum to N.
+        sampling_locations: (B, Q, heads, L, points, 2) float32 (x, y).
+        attention_weights: (B, Q, heads, L, points) float32.
+        backend: "auto" (the fastest that fits) or a name of ``BACKENDS``.
+
+    Raises:
+        ValueError: for an unknown backend or when the shapes do not cover the N cells.
+    """
+    if backend != "auto" and backend not in BACKENDS:
+        choices = ["auto", *BACKENDS]
+        near = difflib.get_close_matches(backend, choices)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"deformable attention backend must be one of {choices}, got {backend!r}{hint}")
+    cells = sum(height * width for height, width in spatial_shapes)
+    if cells != value.shape[1]:
+        raise ValueError(f"levels {spatial_shapes} have {cells} cells, the value has {value.shape[1]}")
+    run = BACKENDS["reference" if backend == "auto" else backend]
+    with torch.autocast(value.device.type, enabled=False):
+        return run(
+            value.float(),
+            spatial_shapes,
+            sampling_locations=sampling_locations.float(),
+            attention_weights=attention_weights.float(),
+        )
+
+
+class MultiScaleDeformableAttention(nn.Module):
+    """Deformable attention with its four linear layers; offsets, weights and sampling are float32 under autocast.
+
+    Args:
+        width: C.
+        levels, heads, points: feature levels, heads (must divide C), sampling points per head and level.
+        backend: see :func:`multi_scale_deformable_attention`.
+
+    Raises:
+        ValueError: when ``heads`` does not divide ``width``.
+    """
+
+    def __init__(
+        self, width: int, *, levels: int = 4, heads: int = 8, points: int = 4, backend: str = "auto"
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not divisible by {heads} heads")
+        self.levels, self.heads, self.points, self.backend = levels, heads, points, backend
+        self.sampling_offsets = nn.Linear(width, heads * levels * points * 2)
+        self.attention_weights = nn.Linear(width, heads * levels * points)
+        self.value_proj = nn.Linear(width, width)
+        self.output_proj = nn.Linear(width, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start values: head h looks along angle 2 pi h / heads, one step further with every point."""
+        angles = torch.arange(self.heads, dtype=torch.float32) * (2 * math.pi / self.heads)
+        directions = torch.stack([angles.cos(), angles.sin()], dim=-1)
+        directions = directions / directions.abs().amax(-1, keepdim=True)
+        steps = torch.arange(1, self.points + 1, dtype=torch.float32)
+        offsets = directions[:, None, None] * steps[:, None]
+        offsets = offsets.expand(self.heads, self.levels, self.points, 2)
+        with torch.no_grad():
+            self.sampling_offsets.bias.copy_(offsets.reshape(-1))
+        for linear in (self.sampling_offsets, self.attention_weights):
+            nn.init.zeros_(linear.weight)
+        nn.init.zeros_(self.attention_weights.bias)
+        for linear in (self.value_proj, self.output_proj):
+            nn.init.xavier_uniform_(linear.weight)
+            nn.init.zeros_(linear.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        memory: Tensor,
+        *,
+        spatial_shapes: Shapes,
+        references: Tensor,
+        padding: Tensor | None = None,
+    ) -> Tensor:
+        """Attended memory (B, Q, C).
+
+        Args:
+            query: (B, Q, C) states with positions added.
+            memory: (B, N, C) tokens.
+            spatial_shapes: (h, w) of each level.
+            references: (B, Q, L or 1, 2 or 4) float32 points (x, y) or boxes cxcywh in fractions of the padded frame.
+            padding: (B, N) bool, True on tokens that count as zero.
+
+        Raises:
+            ValueError: when the references are neither points nor boxes.
+        """
+        batch, count, _ = query.shape
+        value = self.value_proj(memory)
+        if padding is not None:
+            value = value.masked_fill(padding[..., None], 0)
+        with torch.autocast(query.device.type, enabled=False):
+            query = query.float()
+            offsets = self.sampling_offsets(query).view(batch, count, self.heads, self.levels, self.points, 2)
+            weights = self.attention_weights(query).view(batch, count, self.heads, -1).softmax(-1)
+            locations = self._locations(references.float(), offsets, spatial_shapes)
+        attended = multi_scale_deformable_attention(
+            value.view(batch, -1, self.heads, value.shape[-1] // self.heads),
+            spatial_shapes,
+            sampling_locations=locations,
+            attention_weights=weights.view(batch, count, self.heads, self.levels, self.points),
+            backend=self.backend,
+        )
+        return self.output_proj(attended)
+
+    def _locations(self, references: Tensor, offsets: Tensor, spatial_shapes: Shapes) -> Tensor:
+        points = references[:, :, None, :, None, :2]
+        if references.shape[-1] == 2:
+            sizes = offsets.new_tensor([[width, height] for height, width in spatial_shapes])
+            return points + offsets / sizes[:, None]
+        if references.shape[-1] == 4:
+            return points + offsets * (references[:, :, None, :, None, 2:] * (0.5 / self.points))
+        raise ValueError(f"references must be points (2) or boxes (4), got a last dimension of {references.shape[-1]}")

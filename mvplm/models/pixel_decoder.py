@@ -1,0 +1,177 @@
+"""The pixel decoder: encoder maps become memory tokens of four levels and one fine map of mask features.
+
+Source: Mask2Former and Mask DINO (pixel decoder with multi-scale deformable attention).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvplm.models.encoder_layer import EncoderLayer
+from mvplm.models.geometry import LevelGeometry
+from mvplm.models.position import map_position_embedding
+
+_MASK_STRIDE = 4
+_INPUT_STRIDES = (8, 16, 32)
+_LEVEL_STRIDES = (8, 16, 32, 64)
+_GROUPS = 32
+
+
+@dataclass
+class PixelMemory:
+    """What the pixel decoder knows about B images.
+
+    Attributes:
+        memory: (B, M, C) tokens of all levels, fine to coarse, each level row by row.
+        shapes: (h, w) of each level.
+        padding: (B, M) bool, True on padded cells.
+        valid_ratios: (B, 2) float32, share (w, h) of the padded frame that is image.
+        mask_features: (B, mask width, H / 4, W / 4) over the padded frame.
+        geometry: sizes on the host.
+    """
+
+    memory: Tensor
+    shapes: list[tuple[int, int]]
+    padding: Tensor
+    valid_ratios: Tensor
+    mask_features: Tensor
+    geometry: LevelGeometry
+
+    def select(self, rows: Sequence[int] | Tensor) -> "PixelMemory":
+        """The given images, in that order; an image may be repeated. Prefer a list: a tensor is read back."""
+        host = rows.tolist() if isinstance(rows, Tensor) else list(rows)
+        if host == list(range(len(self.memory))):
+            return self
+        index = torch.as_tensor(host, device=self.memory.device)
+        return PixelMemory(
+            self.memory[index],
+            self.shapes,
+            self.padding[index],
+            self.valid_ratios[index],
+            self.mask_features[index],
+            self.geometry.select(host),
+        )
+
+
+class PixelDecoder(nn.Module):
+    """Deformable encoder over strides 8 to 64 and a fine map that adds stride 4.
+
+    Args:
+        in_channels: channels of the encoder maps by stride: 4, 8, 16, 32.
+        width: C of the memory. mask_width: channels of the mask features.
+        layers, heads, points, ffn: depth, attention heads, sampling points per head and level, feed-forward width.
+        mask_padding: ignore padded cells and work in the valid frame; False treats padding as content.
+
+    Raises:
+        ValueError: when a stride is missing.
+    """
+
+    def __init__(
+        self,
+        in_channels: Mapping[int, int],
+        *,
+        width: int = 256,
+        mask_width: int = 256,
+        layers: int = 6,
+        heads: int = 8,
+        points: int = 4,
+        ffn: int = 2048,
+        mask_padding: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_strides(in_channels)
+        self.width = width
+        self.mask_padding = mask_padding
+        groups = math.gcd(_GROUPS, width)
+        projections = [nn.Conv2d(in_channels[stride], width, 1) for stride in _INPUT_STRIDES]
+        projections.append(nn.Conv2d(in_channels[_INPUT_STRIDES[-1]], width, 3, stride=2, padding=1))
+        self.input_proj = nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(groups, width)) for conv in projections)
+        self.level_embed = nn.Parameter(torch.randn(len(_LEVEL_STRIDES), width))
+        self.encoder = nn.ModuleList(
+            EncoderLayer(width, levels=len(_LEVEL_STRIDES), heads=heads, points=points, ffn=ffn) for _ in range(layers)
+        )
+        self.lateral = nn.Conv2d(in_channels[_MASK_STRIDE], width, 1, bias=False)
+        self.lateral_norm = nn.GroupNorm(groups, width)
+        self.output = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.output_norm = nn.GroupNorm(groups, width)
+        self.mask_features = nn.Conv2d(width, mask_width, 1)
+        for conv in projections:
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        for conv in (self.lateral, self.output, self.mask_features):
+            nn.init.kaiming_uniform_(conv.weight, a=1)
+        nn.init.zeros_(self.mask_features.bias)
+
+    def forward(
+        self, features: Mapping[int, Tensor], *, valid_sizes: Sequence[tuple[int, int]], frame: tuple[int, int]
+    ) -> PixelMemory:
+        """Memory and mask features.
+
+        Args:
+            features: encoder maps (B, channels, H / s, W / s) by stride s: 4, 8, 16, 32.
+            valid_sizes: B pairs (h, w), un-padded size in pixels.
+            frame: (H, W) padded size in pixels.
+        """
+        _check_strides(features)
+        maps = self.project(features)
+        sizes = list(valid_sizes) if self.mask_padding else [frame] * len(valid_sizes)
+        geometry = LevelGeometry([tuple(x.shape[-2:]) for x in maps], list(_LEVEL_STRIDES), frame, sizes)
+        tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
+        padding = ~geometry.valid_cells(tokens.device)
+        memory = self.encode(tokens, geometry, padding=padding)
+        return PixelMemory(
+            memory=memory,
+            shapes=geometry.shapes,
+            padding=padding,
+            valid_ratios=geometry.valid_ratios(tokens.device),
+            mask_features=self.fine_map(features[_MASK_STRIDE], memory, shape=geometry.shapes[0]),
+            geometry=geometry,
+        )
+
+    def project(self, features: Mapping[int, Tensor]) -> list[Tensor]:
+        """Maps (B, C, h, w) of strides 8, 16, 32, 64, all of width C."""
+        sources = [*(features[stride] for stride in _INPUT_STRIDES), features[_INPUT_STRIDES[-1]]]
+        return [project(source) for project, source in zip(self.input_proj, sources, strict=True)]
+
+    def encode(self, tokens: Tensor, geometry: LevelGeometry, *, padding: Tensor) -> Tensor:
+        """Memory (B, M, C) from projected tokens (B, M, C); ``padding`` (B, M) is True on padded cells."""
+        device = tokens.device
+        positions = self._positions(geometry, device)
+        centres = geometry.encoder_references(device) * geometry.valid_ratios(device)[:, None]
+        for layer in self.encoder:
+            tokens = layer(
+                tokens,
+                positions,
+                references=centres[:, :, None],
+                spatial_shapes=geometry.shapes,
+                padding=None if geometry.full else padding,
+            )
+        return tokens
+
+    def fine_map(self, finest: Tensor, memory: Tensor, *, shape: tuple[int, int]) -> Tensor:
+        """Mask features (B, mask width, H / 4, W / 4) from the stride-4 map and the stride-8 tokens of the memory."""
+        lateral = self.lateral_norm(self.lateral(finest))
+        coarse = memory[:, : shape[0] * shape[1]].transpose(1, 2).unflatten(2, shape)
+        above = F.interpolate(coarse, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
+        return self.mask_features(F.relu(self.output_norm(self.output(lateral + above))))
+
+    def _positions(self, geometry: LevelGeometry, device: torch.device) -> Tensor:
+        """(B or 1, M, C) float32 sine embedding plus level embedding."""
+        sizes = geometry.valid_sizes[:1] if geometry.full else geometry.valid_sizes
+        levels = []
+        for level, (shape, stride) in enumerate(zip(geometry.shapes, geometry.strides, strict=True)):
+            counts = torch.tensor([[-(-h // stride), -(-w // stride)] for h, w in sizes], device=device)
+            embedding = map_position_embedding(counts[:, 0], counts[:, 1], shape=shape, width=self.width)
+            levels.append(embedding + self.level_embed[level])
+        return torch.cat(levels, dim=1)
+
+
+def _check_strides(given: Mapping[int, object]) -> None:
+    needed = (_MASK_STRIDE, *_INPUT_STRIDES)
+    missing = [stride for stride in needed if stride not in given]
+    if missing:
+        raise ValueError(f"the pixel decoder needs strides {needed}, got {sorted(given)}: {missing} missing")

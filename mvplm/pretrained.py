@@ -1,0 +1,110 @@
+"""Models on disk: one directory with weights, configuration, tokenizer, vocabulary and provenance."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mvplm.build import build_model, build_postprocess
+from mvplm.config import load_config, to_yaml
+from mvplm.config.base import near
+from mvplm.engine import load_weights
+from mvplm.perceiver import Perceiver
+from mvplm.prompts import PromptTokenizer
+from mvplm.structures import Vocabulary
+
+CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.yaml", "model.safetensors", "vocabulary.json"
+TOKENIZER_DIR, PROVENANCE_FILE = "tokenizer", "provenance.json"
+_ASSETS = Path(__file__).parent / "assets"
+
+
+def shipped_models() -> list[str]:
+    """Names of the models whose weights are part of the package."""
+    return sorted(path.parent.name for path in _ASSETS.glob(f"*/{WEIGHTS_FILE}"))
+
+
+def save_perceiver(
+    perceiver: Perceiver, directory: str | Path, *, half: bool = False, provenance: dict[str, Any] | None = None
+) -> Path:
+    """Write a model directory; see :meth:`Perceiver.save`."""
+    from safetensors.torch import save_file
+
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu() for name, value in perceiver.model.state_dict().items()}
+    if half:
+        state = {
+            name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in state.items()
+        }
+    save_file({name: value.contiguous() for name, value in state.items()}, str(folder / WEIGHTS_FILE))
+    (folder / CONFIG_FILE).write_text(to_yaml(perceiver.config), encoding="utf-8")
+    perceiver.tokenizer.save_pretrained(folder / TOKENIZER_DIR)
+    if perceiver.vocabulary is not None:
+        vocabulary = {key: value for key, value in asdict(perceiver.vocabulary).items() if not key.startswith("_")}
+        (folder / VOCABULARY_FILE).write_text(json.dumps(vocabulary, indent=1), encoding="utf-8")
+    if provenance is not None:
+        (folder / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_perceiver(
+    name: str | Path, *, device: str = "auto", dtype: str = "auto", local_files_only: bool = True
+) -> Perceiver:
+    """A model by shipped name, directory or Hub id; see :func:`mvplm.load`."""
+    folder = _find(name, local_files_only)
+    config = load_config(folder / CONFIG_FILE)
+    tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
+    model = build_model(config, tokenizer)
+    load_weights(model, folder / WEIGHTS_FILE)
+    place = _device(device)
+    return Perceiver(
+        model.float().to(place),
+        tokenizer,
+        config=config,
+        settings=build_postprocess(config),
+        vocabulary=load_vocabulary(folder),
+        dtype=_dtype(dtype, place),
+    )
+
+
+def load_vocabulary(folder: Path) -> Vocabulary | None:
+    """The vocabulary stored beside a model, or None."""
+    path = folder / VOCABULARY_FILE
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return Vocabulary(tuple(stored["names"]), tuple(stored["isthing"]), tuple(stored["dataset_ids"]))
+
+
+def _find(name: str | Path, local_files_only: bool) -> Path:
+    for folder in (Path(name), _ASSETS / str(name)):
+        if (folder / CONFIG_FILE).is_file():
+            if not (folder / WEIGHTS_FILE).is_file():
+                raise ValueError(f"{folder} has a {CONFIG_FILE} but no {WEIGHTS_FILE}")
+            return folder
+    if not local_files_only and "/" in str(name):
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(str(name)))
+    shipped = shipped_models()
+    raise ValueError(
+        f"no model {str(name)!r}{near(name, shipped)}: it is neither shipped ({', '.join(shipped) or 'none'}) nor a "
+        f"directory with {CONFIG_FILE} and {WEIGHTS_FILE}; pass local_files_only=False to look on the Hub"
+    )
+
+
+def _device(device: str) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _dtype(dtype: str, device: torch.device) -> str:
+    choices = ("auto", "fp32", "bf16")
+    if dtype not in choices:
+        raise ValueError(f"dtype must be one of {', '.join(choices)}, got {dtype!r}{near(dtype, choices)}")
+    if dtype != "auto":
+        return dtype
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"

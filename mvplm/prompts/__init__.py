@@ -1,0 +1,25 @@
+"""Prompts: conversations, the fixed sentences, the tokenizer, and rendering to ids, labels and spans."""
+
+from mvplm.prompts.conversation import Conversation, clean_text
+from mvplm.prompts.render import render
+from mvplm.prompts.responses import RESPONSE_KINDS, compose_response, normalise_caption
+from mvplm.prompts.show import show_legend, show_prompt
+from mvplm.prompts.templates import FAMILY_OF_TASK, family_of, template_texts
+from mvplm.prompts.tokens import SUMMARY_TOKEN, PromptTokenizer, train_scenes_tokenizer
+
+__all__ = [
+    "FAMILY_OF_TASK",
+    "RESPONSE_KINDS",
+    "SUMMARY_TOKEN",
+    "Conversation",
+    "PromptTokenizer",
+    "clean_text",
+    "compose_response",
+    "family_of",
+    "normalise_caption",
+    "render",
+    "show_legend",
+    "show_prompt",
+    "template_texts",
+    "train_scenes_tokenizer",
+]

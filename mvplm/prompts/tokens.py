@@ -1,0 +1,173 @@
+"""The tokenizer of a prompt: ordinary text on one side, the summary and end tokens as bare ids on the other."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mvplm.prompts.templates import template_texts
+
+SUMMARY_TOKEN = "<PER>"
+END_TOKEN = "<|endoftext|>"
+IDS_FILE = "prompt_tokenizer.json"
+_TOKENIZER_FILE = "tokenizer.json"
+_TEMPLATE_REPEATS = 1000
+
+
+class PromptTokenizer:
+    """A fast Hugging Face tokenizer with the summary token ``<PER>``.
+
+    Text never turns into a control token: :meth:`encode` uses a copy of the tokenizer without any added token, so
+    "<PER>" or "<|endoftext|>" written by a user is spelled out like every other word. Control tokens are placed by id.
+
+    Attributes:
+        tokenizer: the wrapped transformers tokenizer (a copy of the one given), ``<PER>`` included.
+        summary_id: id of ``<PER>``; an existing one is kept, else the next free id is taken.
+        end_id, pad_id: id of the end-of-text token; padding uses the same id and explicit masks.
+        vocab_size: largest id + 1.
+
+    Raises:
+        ValueError: the tokenizer is not a fast one, has no end-of-text token, or cannot spell a control token as text.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        from tokenizers import AddedToken, Tokenizer
+
+        if getattr(tokenizer, "backend_tokenizer", None) is None:
+            raise ValueError(f"a fast tokenizer is needed, got {type(tokenizer).__name__}")
+        if tokenizer.eos_token_id is None:
+            raise ValueError("the tokenizer has no end-of-text token (eos_token)")
+        self.tokenizer = copy.deepcopy(tokenizer)
+        self.tokenizer.add_tokens([AddedToken(SUMMARY_TOKEN, special=False, normalized=False)])
+        self.summary_id: int = self.tokenizer.convert_tokens_to_ids(SUMMARY_TOKEN)
+        self.end_id: int = self.tokenizer.eos_token_id
+        self.pad_id: int = self.end_id
+        self._added: dict[int, Any] = dict(self.tokenizer.added_tokens_decoder)
+        self.vocab_size: int = max(self.tokenizer.get_vocab().values()) + 1
+        plain = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        plain["added_tokens"], plain["truncation"], plain["padding"] = [], None, None
+        self._plain = Tokenizer.from_str(json.dumps(plain))
+        self._check_controls_are_text()
+
+    def _check_controls_are_text(self) -> None:
+        controls = {i for i, token in self._added.items() if token.special} | {self.summary_id, self.end_id}
+        for token_id in sorted(controls):
+            spelled = self.encode(str(self._added[token_id].content)) if token_id in self._added else []
+            if controls & set(spelled):
+                raise ValueError(
+                    f"the tokenizer reads {self._added[token_id].content!r} as a control token, not as text"
+                )
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, *, local_files_only: bool = True) -> "PromptTokenizer":
+        """Load what :meth:`save_pretrained` wrote, or any directory (or Hub id) transformers can read.
+
+        Raises:
+            ValueError: the stored hash or ids differ from those of the loaded tokenizer.
+        """
+        ids_file = Path(directory) / IDS_FILE
+        if not ids_file.is_file():
+            from transformers import AutoTokenizer
+
+            return cls(AutoTokenizer.from_pretrained(str(directory), local_files_only=local_files_only))
+        from transformers import PreTrainedTokenizerFast
+
+        stored = json.loads(ids_file.read_text(encoding="utf-8"))
+        tokenizer_file = str(Path(directory) / _TOKENIZER_FILE)
+        loaded = cls(PreTrainedTokenizerFast(tokenizer_file=tokenizer_file, eos_token=stored["end_token"]))
+        found = loaded.describe()
+        wrong = [
+            f"{key}: expected {stored.get(key)!r}, got {found[key]!r}" for key in found if stored.get(key) != found[key]
+        ]
+        if wrong:
+            raise ValueError(f"the tokenizer in {directory} is not the one it was saved as ({'; '.join(wrong)})")
+        return loaded
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write ``tokenizer.json`` and ``prompt_tokenizer.json`` (ids and hash) into ``directory``, creating it."""
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.tokenizer.backend_tokenizer.save(str(folder / _TOKENIZER_FILE))
+        (folder / IDS_FILE).write_text(json.dumps(self.describe(), indent=2) + "\n", encoding="utf-8")
+
+    def describe(self) -> dict[str, Any]:
+        """Control tokens, ids, vocabulary size and hash, JSON-ready: what a checkpoint stores and loading compares."""
+        return {
+            "summary_token": SUMMARY_TOKEN,
+            "summary_id": self.summary_id,
+            "end_token": self.tokenizer.eos_token,
+            "end_id": self.end_id,
+            "pad_id": self.pad_id,
+            "vocab_size": self.vocab_size,
+            "sha256": self.hash(),
+        }
+
+    def hash(self) -> str:
+        """SHA-256 (hex) of the tokenizer definition and the control ids; equal hash means equal ids for any text."""
+        definition = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        definition["truncation"], definition["padding"] = None, None
+        content = [definition, self.summary_id, self.end_id, self.pad_id]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
+
+    @cached_property
+    def allowed_ids(self) -> tuple[int, ...]:
+        """Ids a caption may be generated from: text, ``<PER>``, the end token; no other control, no unused row."""
+        keep = {self.summary_id, self.end_id}
+        known = set(self.tokenizer.get_vocab().values())
+        return tuple(sorted(i for i in known if i in keep or not (i in self._added and self._added[i].special)))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a piece of text, nothing added around it; control tokens in the text are ordinary characters.
+
+        Raises:
+            ValueError: the text holds unpaired surrogates, which no encoding can express.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"text is not valid Unicode: {text!r}") from error
+        return list(self._plain.encode(text, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; the summary, end and padding ids are left out."""
+        control = (self.summary_id, self.end_id, self.pad_id)
+        kept = [int(i) for i in ids if int(i) not in control]
+        return self.tokenizer.backend_tokenizer.decode(kept, skip_special_tokens=False)
+
+
+def train_scenes_tokenizer(texts: Iterable[str], *, vocab_size: int = 1024) -> PromptTokenizer:
+    """Train a small byte-level BPE on ``texts`` and on the template sentences; the same texts give the same tokenizer.
+
+    Template words come first, so the fixed part of a prompt costs one token per word whatever the texts are. Any other
+    text still encodes (byte fallback), only longer.
+
+    Args:
+        texts: sentences the prompts will be made of: names, expressions, captions.
+        vocab_size: number of ids, the 256 bytes, the end token and ``<PER>`` included.
+
+    Raises:
+        ValueError: ``vocab_size`` leaves no room for bytes and control tokens.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if vocab_size < 258:
+        raise ValueError(f"vocab_size must be at least 258 (256 bytes, end token, {SUMMARY_TOKEN}), got {vocab_size}")
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 1,
+        special_tokens=[END_TOKEN],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    corpus = list(texts)
+    repeats = max(_TEMPLATE_REPEATS, len(corpus))
+    backend.train_from_iterator(
+        [*corpus, *(text for text in template_texts() for _ in range(repeats))], trainer=trainer
+    )
+    return PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_TOKEN))

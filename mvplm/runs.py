@@ -1,0 +1,233 @@
+"""Whole runs: training and evaluation from a configuration. The command line and ``tools/`` call nothing else."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mvplm.build import (
+    build_criterion,
+    build_mixture,
+    build_model,
+    build_optimizer_settings,
+    build_postprocess,
+    build_tokenizer,
+    build_trainer_settings,
+    build_weights,
+    freeze,
+)
+from mvplm.config import Config, EvalSetConfig, config_hash, to_yaml
+from mvplm.data.catalog import get_dataset
+from mvplm.data.evaluation import evaluation_batches
+from mvplm.engine import (
+    CheckpointHook,
+    CurvesHook,
+    EvalHook,
+    Hook,
+    MetricsWriter,
+    ProgressHook,
+    Trainer,
+    TrainSummary,
+    load_weights,
+    open_checkpoint,
+    seed_everything,
+)
+from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
+from mvplm.perceiver import Perceiver
+from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver
+from mvplm.prompts import PromptTokenizer
+from mvplm.structures import Vocabulary
+
+_LOGGER = logging.getLogger("mvplm")
+_SENTENCES = ("res", "gres", "rec")
+
+
+def run_training(
+    config: Config, *, resume: bool = False, overwrite: bool = False, hooks: tuple[Hook, ...] = ()
+) -> TrainSummary:
+    """Train as configured; everything is written below ``config.train.output``.
+
+    Args:
+        config: the run.
+        resume: continue from the newest checkpoint of the output directory, bit-identically.
+        overwrite: a run from step 0 may replace the checkpoints it finds.
+        hooks: more hooks, run after the standard ones.
+
+    Raises:
+        ValueError: the output directory holds another run, or there is nothing to resume.
+    """
+    out = Path(config.train.output)
+    out.mkdir(parents=True, exist_ok=True)
+    seed_everything(config.train.seed)
+    tokenizer = build_tokenizer(config)
+    model = build_model(config, tokenizer)
+    if config.train.init_from:
+        load_weights(model, Path(config.train.init_from) / WEIGHTS_FILE, allow_missing=config.train.init_allow)
+    freeze(model, config.train.freeze)
+    model.llm.gradient_checkpointing(config.train.gradient_checkpointing)
+    mixture = build_mixture(config, tokenizer)
+    trainer = Trainer(
+        model,
+        build_criterion(config),
+        weights=build_weights(config),
+        mixture=mixture,
+        settings=build_trainer_settings(config),
+        optimizer=build_optimizer_settings(config),
+        hooks=(*_standard_hooks(config, tokenizer, out, overwrite=overwrite), *hooks),
+    )
+    (out / CONFIG_FILE).write_text(to_yaml(config), encoding="utf-8")
+    return trainer.train(resume_from=out / "checkpoints" if resume else None)
+
+
+def _standard_hooks(config: Config, tokenizer: PromptTokenizer, out: Path, *, overwrite: bool) -> list[Hook]:
+    from mvplm.visualize import plot_curves
+
+    train = config.train
+    log = out / "metrics.jsonl"
+    hooks: list[Hook] = [MetricsWriter(log, tensorboard=out / "tensorboard"), ProgressHook()]
+    if train.eval_every and config.eval.sets:
+        hooks.append(EvalHook(_evaluation_function(config, tokenizer, out), every=train.eval_every))
+    hooks.append(CurvesHook(log, out / "curves.png", draw=plot_curves))
+
+    def extras(folder: Path) -> None:
+        (folder / CONFIG_FILE).write_text(to_yaml(config), encoding="utf-8")
+        tokenizer.save_pretrained(folder / TOKENIZER_DIR)
+
+    hooks.append(
+        CheckpointHook(
+            out / "checkpoints",
+            every=train.checkpoint_every or train.steps,
+            keep=train.keep_checkpoints,
+            overwrite=overwrite,
+            extras=extras,
+        )
+    )
+    return hooks
+
+
+def _evaluation_function(
+    config: Config, tokenizer: PromptTokenizer, out: Path
+) -> Callable[[nn.Module], Mapping[str, float]]:
+    def evaluate(model: nn.Module) -> Mapping[str, float]:
+        perceiver = Perceiver(model, tokenizer, config=config, settings=build_postprocess(config))
+        return evaluate_perceiver(perceiver, config)
+
+    return evaluate
+
+
+def run_evaluation(
+    config: Config, *, weights: str | Path | None = None, limit: int = 0, out: str | Path, show: bool = True
+) -> dict[str, float]:
+    """Evaluate every set of ``config.eval`` and write ``metrics.json`` into ``out``.
+
+    Args:
+        config: what to evaluate, and the model unless ``weights`` names a model directory.
+        weights: a run's directory (its newest checkpoint, averaged weights when there are any), a checkpoint, a model
+            directory or a shipped name; None takes the run in ``config.train.output``.
+        limit: only so many records of each set; 0 takes what the configuration says.
+        out: directory for ``metrics.json``.
+        show: print the table.
+    """
+    perceiver = load_for_evaluation(config, weights)
+    started = time.perf_counter()
+    metrics = evaluate_perceiver(perceiver, config, limit=limit)
+    sets = {name: {**asdict(entry), "limit": limit or entry.limit} for name, entry in config.eval.sets.items()}
+    write_metrics(
+        Path(out) / "metrics.json",
+        metrics,
+        protocol={
+            "weights": str(weights or config.train.output),
+            "config_hash": config_hash(perceiver.config),
+            "mode": perceiver.config.infer_mode,
+            "post": asdict(config.post),
+            "res_protocol": config.eval.res_protocol,
+            "seconds": round(time.perf_counter() - started, 1),
+            "threads": torch.get_num_threads(),
+        },
+        data={"sets": sets, **_data_versions(config)},
+    )
+    if show:
+        from rich.console import Console
+
+        Console().print(metrics_table(metrics))
+    return metrics
+
+
+def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver:
+    """A perceiver from a run's checkpoint, a model directory or a shipped name; thresholds are those of ``config``."""
+    source = Path(weights or config.train.output)
+    if (source / "checkpoints").is_dir() or source.name.startswith("step_"):
+        checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
+        tokenizer = PromptTokenizer.from_pretrained(checkpoint.path / TOKENIZER_DIR)
+        model = build_model(config, tokenizer)
+        load_weights(model, checkpoint.path / WEIGHTS_FILE)
+        average = checkpoint.path / "ema.safetensors"
+        if average.is_file():
+            load_weights(model, average, allow_missing=("",))
+        return Perceiver(model, tokenizer, config=config, settings=build_postprocess(config))
+    perceiver = load_perceiver(weights or config.train.output)
+    perceiver.settings = build_postprocess(config)
+    perceiver.config.infer = config.infer
+    return perceiver
+
+
+def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) -> dict[str, float]:
+    """Metrics of every set of ``config.eval``, names as in the metrics file."""
+    metrics: dict[str, float] = {}
+    for name, entry in config.eval.sets.items():
+        _LOGGER.info("evaluating %s: %s on %s", name, entry.task, entry.dataset)
+        metrics |= _evaluate_set(perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit)
+    return metrics
+
+
+def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int) -> dict[str, float]:
+    dataset = get_dataset(entry.dataset, **entry.options)
+    task = "referring" if entry.task in _SENTENCES else entry.task
+    vocabulary: Vocabulary | None = dataset[0].vocabulary
+    groups = getattr(dataset, "name_groups", None) if task == "detection" else None
+    evaluator = make_evaluator(task, vocabulary, groups=groups)
+    count = min(limit, len(dataset)) if limit else len(dataset)
+    batches = evaluation_batches(
+        dataset, perceiver.mapper(task), batch_size=batch_size, collate=perceiver.collate, limit=limit
+    )
+    seen: set[int] = set()
+    with _progress(count, entry.task) as advance:
+        for batch in batches:
+            looked = perceiver.look(batch.batch)
+            found = {asked: perceiver.answer(looked, task=asked) for asked in evaluator.tasks}
+            for row, (record, place) in enumerate(zip(batch.records, batch.expressions, strict=True)):
+                answers = {asked: perceptions[row] for asked, perceptions in found.items()}
+                expression = None if place is None else record.expressions[place]
+                evaluator.update(record, answers, expression=expression)
+            seen |= set(batch.indices)
+            advance(len(seen))
+    results = evaluator.compute()
+    if entry.prefix is None:
+        return results
+    return {f"{entry.prefix}/{name.partition('/')[2]}": value for name, value in results.items()}
+
+
+@contextmanager
+def _progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error; yields a function that takes the number of records done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task(description, total=total)
+        yield lambda done: progress.update(bar, completed=done)
+
+
+def _data_versions(config: Config) -> dict[str, str]:
+    """Version and hash of the embedded world where a set uses it."""
+    if not any(entry.dataset.startswith("scenes/") for entry in config.eval.sets.values()):
+        return {}
+    from mvplm.data.scenes import WORLD_VERSION, world_hash
+
+    return {"scenes_version": WORLD_VERSION, "scenes_hash": world_hash()}

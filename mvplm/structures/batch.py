@@ -1,0 +1,74 @@
+"""A batch: samples of one family, padded together."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from mvplm.structures.sample import Target
+
+
+@dataclass
+class Batch:
+    """Samples padded to common sizes. Integers that decide shapes stay on the host.
+
+    Attributes:
+        images: (B, 3, H, W) float32, normalised, zero (the mean colour) in the padding.
+        valid: (B, H, W) bool, True on real pixels.
+        valid_sizes: B pairs (h, w), un-padded size inside the frame.
+        original_sizes: B pairs (H, W).
+        image_ids: B ids.
+        task, family, use_stuff: shared by the whole batch (see Sample).
+        input_ids, labels: (B, T) int64, right-padded; attention_mask: (B, T) bool.
+        image_starts: B host integers, position of the first visual token of each row.
+        num_image_tokens: V.
+        name_spans: (B, K, 2) int64; name_mask: (B, K) bool, False on padded names; isthing: (B, K) bool.
+        summary_index: (B,) int64 position of ``<PER>`` as input, -1 where the prompt has none.
+        supervised: (M,) int64 flat positions b * T + t whose *next* token is supervised (host-computed, so that the
+            LM head runs only there); supervised_labels: (M,) int64 those next tokens.
+        names: B tuples of names in the caller's order.
+        targets: B targets, or None at inference.
+        max_targets: largest number of targets of a sample (host integer, decides denoising slots).
+    """
+
+    images: Tensor
+    valid: Tensor
+    valid_sizes: list[tuple[int, int]]
+    original_sizes: list[tuple[int, int]]
+    image_ids: list[int | str]
+    task: str
+    family: str
+    use_stuff: bool
+    input_ids: Tensor
+    labels: Tensor
+    attention_mask: Tensor
+    image_starts: list[int]
+    num_image_tokens: int
+    name_spans: Tensor
+    name_mask: Tensor
+    isthing: Tensor
+    summary_index: Tensor
+    supervised: Tensor
+    supervised_labels: Tensor
+    names: list[tuple[str, ...]]
+    targets: list[Target] | None = None
+    max_targets: int = 0
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same batch with every tensor (targets included) on ``device``."""
+        moved = {f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)}
+        targets = None
+        if self.targets is not None:
+            targets = [
+                Target(
+                    t.labels.to(device),
+                    t.boxes.to(device),
+                    None if t.masks is None else t.masks.to(device),
+                    t.has_mask.to(device),
+                )
+                for t in self.targets
+            ]
+        return replace(self, **moved, targets=targets)

@@ -1,0 +1,133 @@
+"""Boxes and the frames they live in. Every conversion between box formats of the project is here."""
+
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+_EPS = 1e-6
+
+
+class BoxFormat(str, Enum):
+    """How the four numbers of a box are meant.
+
+    ``*_ABS`` are pixels with edges at integers (a box around one pixel has width 1); ``*_NORM`` are fractions of the
+    un-padded image, so one box means the same place at every resolution.
+    """
+
+    XYXY_ABS = "xyxy_abs"
+    XYWH_ABS = "xywh_abs"
+    CXCYWH_ABS = "cxcywh_abs"
+    XYXY_NORM = "xyxy_norm"
+    CXCYWH_NORM = "cxcywh_norm"
+
+    @property
+    def normalised(self) -> bool:
+        """True when the numbers are fractions of the image rather than pixels."""
+        return self in (BoxFormat.XYXY_NORM, BoxFormat.CXCYWH_NORM)
+
+
+def _scale(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    height, width = size
+    return torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
+
+
+def convert_boxes(
+    boxes: Tensor, source: BoxFormat, *, target: BoxFormat, size: tuple[int, int] | None = None
+) -> Tensor:
+    """Convert boxes (..., 4) from one format to another; the input is left untouched.
+
+    Args:
+        boxes: (..., 4) floating point boxes in ``source`` format.
+        source: format of ``boxes``.
+        target: format wanted.
+        size: (H, W) of the un-padded image in pixels; needed when exactly one of the formats is normalised.
+
+    Raises:
+        ValueError: wrong last dimension, integer boxes, or ``size`` missing where pixels meet fractions.
+    """
+    source, target = BoxFormat(source), BoxFormat(target)
+    if boxes.shape[-1:] != (4,):
+        raise ValueError(f"boxes must have a last dimension of 4, got shape {tuple(boxes.shape)}")
+    if not boxes.is_floating_point():
+        raise ValueError(f"boxes must be floating point, got {boxes.dtype}")
+    if source.normalised != target.normalised and size is None:
+        raise ValueError(f"converting {source.value} to {target.value} needs size=(H, W)")
+    a, b, c, d = boxes.unbind(-1)
+    if source in (BoxFormat.CXCYWH_ABS, BoxFormat.CXCYWH_NORM):
+        a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+    elif source is BoxFormat.XYWH_ABS:
+        c, d = a + c, b + d
+    corners = torch.stack([a, b, c, d], -1)
+    if size is not None and source.normalised != target.normalised:
+        scale = _scale(boxes, size)
+        corners = corners * scale if source.normalised else corners / scale
+    if target in (BoxFormat.XYXY_ABS, BoxFormat.XYXY_NORM):
+        return corners
+    x1, y1, x2, y2 = corners.unbind(-1)
+    if target is BoxFormat.XYWH_ABS:
+        return torch.stack([x1, y1, x2 - x1, y2 - y1], -1)
+    return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], -1)
+
+
+def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Clip XYXY_ABS boxes (..., 4) to an image of ``size`` (H, W); returns a new tensor."""
+    return torch.minimum(boxes.clamp(min=0), _scale(boxes, size))
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Area (...,) of corner boxes (..., 4); inverted boxes have area 0."""
+    sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
+    return sides[..., 0] * sides[..., 1]
+
+
+def box_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Pairwise IoU (N, M) of corner boxes (N, 4) and (M, 4) of one frame."""
+    overlap, union = _overlap_union(first[:, None], second[None])
+    return overlap / (union + _EPS)
+
+
+def generalized_box_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Pairwise generalised IoU (N, M) of corner boxes (N, 4) and (M, 4); denominators carry +1e-6."""
+    return _giou(first[:, None], second[None])
+
+
+def paired_generalized_box_iou(first: Tensor, second: Tensor) -> Tensor:
+    """Generalised IoU (...,) of corner boxes (..., 4) taken pair by pair."""
+    return _giou(first, second)
+
+
+def _overlap_union(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    low = torch.maximum(first[..., :2], second[..., :2])
+    high = torch.minimum(first[..., 2:], second[..., 2:])
+    sides = (high - low).clamp(min=0)
+    overlap = sides[..., 0] * sides[..., 1]
+    return overlap, box_area(first) + box_area(second) - overlap
+
+
+def _giou(first: Tensor, second: Tensor) -> Tensor:
+    overlap, union = _overlap_union(first, second)
+    low = torch.minimum(first[..., :2], second[..., :2])
+    high = torch.maximum(first[..., 2:], second[..., 2:])
+    hull_sides = (high - low).clamp(min=0)
+    hull = hull_sides[..., 0] * hull_sides[..., 1]
+    return overlap / (union + _EPS) - (hull - union) / (hull + _EPS)
+
+
+def masks_to_boxes(masks: Tensor) -> Tensor:
+    """Tight XYXY_ABS boxes (N, 4) float32 of boolean masks (N, H, W), on pixel edges (max + 1); empty masks give zeros."""
+    if masks.ndim != 3:
+        raise ValueError(f"masks must have shape (N, H, W), got {tuple(masks.shape)}")
+    masks = masks.bool()
+    rows, columns = masks.any(2), masks.any(1)
+    present = rows.any(1)
+
+    def extent(flags: Tensor) -> tuple[Tensor, Tensor]:
+        first = flags.float().argmax(1) if flags.shape[1] else flags.new_zeros(len(flags), dtype=torch.long)
+        last = flags.shape[1] - flags.flip(1).float().argmax(1) if flags.shape[1] else first
+        return first, last
+
+    y1, y2 = extent(rows)
+    x1, x2 = extent(columns)
+    boxes = torch.stack([x1, y1, x2, y2], 1).float()
+    return torch.where(present[:, None], boxes, torch.zeros_like(boxes))

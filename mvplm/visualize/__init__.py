@@ -1,0 +1,8 @@
+"""Visualisation: pictures of results, training curves, and the one-page report."""
+
+from mvplm.visualize.curves import plot_curves
+from mvplm.visualize.draw import draw_perception
+from mvplm.visualize.page import Card, write_page
+from mvplm.visualize.palette import colour_of
+
+__all__ = ["Card", "colour_of", "draw_perception", "plot_curves", "write_page"]

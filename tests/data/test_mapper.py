@@ -1,0 +1,99 @@
+"""From records to samples: targets, prompts, repeatable draws."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mvplm.data.mapper import SampleMapper, build_target, collect_phrases
+from mvplm.data.unify import UnifySettings
+from mvplm.structures import Annotation
+from mvplm.structures.masks import encode_mask
+
+
+def make_mapper(tokenizer, task="panoptic", training=True, **options):
+    options = {"image_size": 40, "num_image_tokens": 4, **options}
+    return SampleMapper(tokenizer, task=task, training=training, **options)
+
+
+def test_golden_box_in_the_unpadded_frame():
+    target = build_target([(Annotation((64, 48, 320, 240)), 5)], (480, 640), image_size=192)
+    assert target.labels.tolist() == [5]
+    torch.testing.assert_close(target.boxes, torch.tensor([[0.3, 0.3, 0.4, 0.4]]))
+    assert target.masks is None and target.has_mask.tolist() == [False]
+
+
+def test_box_of_a_mask_is_the_masks_own():
+    mask = np.zeros((10, 20), bool)
+    mask[2:4, 5:15] = True
+    target = build_target([(Annotation((0, 0, 1, 1), segmentation=encode_mask(mask)), 0)], (10, 20), image_size=20)
+    torch.testing.assert_close(target.boxes, torch.tensor([[0.5, 0.3, 0.5, 0.2]]))
+    assert (target.masks[0].numpy() == mask).all()
+
+
+def test_targets_without_area_are_dropped_and_boxes_clipped():
+    labelled = [
+        (Annotation((3, 3, 3, 9)), 0),
+        (Annotation((-5, 0, 5, 10)), 1),
+        (Annotation((30, 0, 40, 5)), 2),
+        (Annotation((0, 0, 9, 9), segmentation=encode_mask(np.zeros((10, 20), bool))), 3),
+    ]
+    target = build_target(labelled, (10, 20), image_size=20)
+    assert target.labels.tolist() == [1]
+    torch.testing.assert_close(target.boxes, torch.tensor([[0.125, 0.5, 0.25, 1.0]]))
+
+
+def test_mask_that_vanishes_leaves_its_box():
+    tiny, large = np.zeros((100, 100), bool), np.ones((100, 100), bool)
+    tiny[1, 1] = True
+    labelled = [(Annotation((0, 0, 1, 1), segmentation=encode_mask(mask)), 0) for mask in (tiny, large)]
+    labelled.append((Annotation((0, 0, 50, 50)), 0))
+    target = build_target(labelled, (100, 100), image_size=10)
+    assert target.has_mask.tolist() == [False, True, False]
+    assert target.masks.shape == (3, 10, 10) and target.masks[1].all() and not target.masks[[0, 2]].any()
+    torch.testing.assert_close(target.boxes[0], torch.tensor([0.015, 0.015, 0.01, 0.01]))
+
+
+def test_no_annotations_give_an_empty_target():
+    target = build_target([], (10, 20), image_size=20)
+    assert len(target) == 0 and target.boxes.shape == (0, 4) and target.masks is None
+
+
+def test_sample_of_each_family(small_tokenizer, small_record):
+    record = small_record()
+    word = make_mapper(small_tokenizer)(record)
+    assert word.family == "word" and word.use_stuff and word.image.shape == (3, 30, 40)
+    assert word.target.masks.shape == (2, 30, 40)
+    named = {word.names[label]: box for label, box in zip(word.target.labels.tolist(), word.target.boxes, strict=True)}
+    torch.testing.assert_close(named["star"], torch.tensor([0.25, 35 / 60, 0.25, 0.5]))
+    sentence = make_mapper(small_tokenizer, "gres")(record, expression=1)
+    assert sentence.names == ("a green ring",) and len(sentence.target) == 0
+    caption = make_mapper(small_tokenizer, "caption")(record)
+    assert caption.family == "caption" and caption.target is None and caption.names == ()
+
+
+def test_draws_depend_on_seed_epoch_and_index_only(small_tokenizer, small_record):
+    record, mapper = small_record(), make_mapper(small_tokenizer, seed=3)
+    first = [mapper(record, epoch=epoch, index=7).prompt.input_ids.tolist() for epoch in range(12)]
+    again = [mapper(record, epoch=epoch, index=7).prompt.input_ids.tolist() for epoch in reversed(range(12))]
+    assert first == again[::-1] and len({tuple(ids) for ids in first}) > 2
+
+
+def test_evaluation_keeps_the_order_and_may_skip_targets(small_tokenizer, small_record):
+    record = small_record()
+    sample = make_mapper(small_tokenizer, training=False, keep_target=False)(record)
+    assert sample.names == record.vocabulary.names and sample.target is None
+    assert sample.prompt.summary_index is None
+    closed = make_mapper(small_tokenizer, training=False, settings=UnifySettings(open_prompt=False))(record)
+    assert closed.prompt.summary_index is not None and len(closed.target) == 2
+
+
+def test_a_picture_of_another_size_is_refused(small_tokenizer, small_record):
+    record = replace(small_record(), image=np.zeros((80, 60, 3), np.uint8), image_id="turned")
+    with pytest.raises(ValueError, match=r"turned: the array has size \(80, 60\), the record says \(60, 80\)"):
+        make_mapper(small_tokenizer)(record)
+
+
+def test_phrases_of_a_dataset(small_record):
+    assert collect_phrases([small_record(i) for i in range(5)], limit=2) == ("left star",)

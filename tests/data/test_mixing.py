@@ -1,0 +1,127 @@
+"""The schedule of a mixture: exact ratios, resuming, ranks, workers."""
+
+from collections import Counter
+from functools import partial
+
+import pytest
+import torch
+
+from mvplm.data.collate import collate
+from mvplm.data.mapper import SampleMapper
+from mvplm.data.mixing import MixSource, TaskMixture
+
+RATIOS = {"panoptic": 2, "refs": 2, "boxes": 1, "phrases": 1}
+
+
+def plain_mixture(seed=0, batch_size=3, length=7, **options):
+    sources = [
+        MixSource(name, range(length), lambda record, **_: record, ratio, batch_size) for name, ratio in RATIOS.items()
+    ]
+    return TaskMixture(sources, seed=seed, **options)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_every_aligned_window_has_the_exact_ratios(seed):
+    mixture = plain_mixture(seed)
+    order = [mixture.source_of(step) for step in range(240)]
+    for start in range(0, 240, 6):
+        assert Counter(order[start : start + 6]) == RATIOS
+    assert len({tuple(order[start : start + 6]) for start in range(0, 240, 6)}) > 3
+
+
+def test_a_source_is_spread_over_its_cycle():
+    sources = [MixSource("a", range(4), lambda record, **_: record, 3), MixSource("b", range(4), print, 6)]
+    mixture = TaskMixture(sources)
+    assert mixture.cycle_length == 3
+    order = [mixture.source_of(step) for step in range(30)]
+    assert all(order[i : i + 3].count("a") == 1 for i in range(0, 30, 3))
+
+
+def test_each_epoch_is_a_fresh_permutation():
+    mixture = plain_mixture()
+    visits = [v for step in range(300) for v in mixture.batch_plan(step).visits if mixture.source_of(step) == "refs"]
+    epochs = {}
+    for visit in visits:
+        epochs.setdefault(visit.epoch, []).append(visit.index)
+    full = [indices for epoch, indices in epochs.items() if epoch < max(epochs)]
+    assert len(full) > 10 and all(sorted(indices) == list(range(7)) for indices in full)
+    assert len({tuple(indices) for indices in full}) > 5
+
+
+def test_ranks_share_the_source_and_split_the_records():
+    whole = plain_mixture(batch_size=4, length=1000)
+    parts = [plain_mixture(batch_size=2, length=1000, rank=rank, world=2) for rank in range(2)]
+    for step in range(40):
+        plans = [part.batch_plan(step) for part in parts]
+        assert plans[0].source == plans[1].source == whole.source_of(step)
+        assert plans[0].visits + plans[1].visits == whole.batch_plan(step).visits
+
+
+def real_mixture(tokenizer, record):
+    def mapper(task):
+        return SampleMapper(tokenizer, image_size=40, num_image_tokens=4, task=task, training=True)
+
+    return TaskMixture(
+        [
+            MixSource("panoptic", [record(i) for i in range(5)], mapper("panoptic"), 2, 2),
+            MixSource("refs", [record(i) for i in range(9)], mapper("gres"), 1, 3),
+        ],
+        seed=4,
+    )
+
+
+def run(mixture, start=None, **options):
+    make = partial(collate, pad_id=0, num_image_tokens=4, image_size=40, mean=(0, 0, 0), std=(1, 1, 1))
+    found = mixture.batches(start, collate=make, **options)
+    return [(step, batch.task, batch.image_ids, batch.input_ids.tolist()) for step, batch in found]
+
+
+def test_resuming_gives_the_same_continuation(small_tokenizer, small_record):
+    mixture = real_mixture(small_tokenizer, small_record)
+    straight = run(mixture, 0, stop_step=9)
+    assert [step for step, *_ in straight] == list(range(9))
+    state = mixture.state_dict()
+    assert state == {"step": 9}
+    fresh = real_mixture(small_tokenizer, small_record)
+    fresh.load_state_dict({"step": 5})
+    assert run(fresh, stop_step=9) == straight[5:]
+
+
+def test_workers_change_nothing(small_tokenizer, small_record):
+    mixture = real_mixture(small_tokenizer, small_record)
+    assert run(mixture, 2, stop_step=6, num_workers=2) == run(mixture, 2, stop_step=6)
+
+
+def test_loading_leaves_the_global_generator_alone(small_tokenizer, small_record):
+    mixture = real_mixture(small_tokenizer, small_record)
+    before = torch.get_rng_state()
+    run(mixture, 0, stop_step=3)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_endless_without_a_stop(small_tokenizer, small_record):
+    mixture = real_mixture(small_tokenizer, small_record)
+    stream = mixture.batches(1_000_000, collate=len)
+    assert [next(stream)[0] for _ in range(3)] == [1_000_000, 1_000_001, 1_000_002]
+    stream.close()
+
+
+def test_errors_name_source_and_record(small_record):
+    def broken(record, **_):
+        raise ValueError("no good")
+
+    mixture = TaskMixture([MixSource("bad", [small_record()], broken)])
+    with pytest.raises(ValueError, match="source 'bad', record 0: no good"):
+        mixture.samples(0)
+
+
+def test_wrong_mixtures_are_refused():
+    with pytest.raises(ValueError, match="ratio 0"):
+        MixSource("a", range(3), print, 0)
+    with pytest.raises(ValueError, match="no records"):
+        MixSource("a", [], print)
+    source = MixSource("a", range(3), print)
+    with pytest.raises(ValueError, match="unique names"):
+        TaskMixture([source, source])
+    with pytest.raises(ValueError, match="rank"):
+        TaskMixture([source], rank=1)
