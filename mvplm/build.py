@@ -143,11 +143,12 @@ def _language_model(config: Config, tokenizer: PromptTokenizer) -> LanguageModel
     if llm.kind == "auto":
         from transformers import AutoModelForCausalLM
 
-        causal = AutoModelForCausalLM.from_pretrained(llm.path, local_files_only=True, attn_implementation="sdpa")
+        causal = AutoModelForCausalLM.from_pretrained(llm.path, local_files_only=True, attn_implementation=llm.attention)
         language = LanguageModel(causal, num_tokens=tokenizer.vocab_size)
     else:
         language = LanguageModel.from_phi(
             num_tokens=tokenizer.vocab_size,
+            attention=llm.attention,
             vocab_size=llm.embedding_rows or tokenizer.vocab_size,
             hidden_size=llm.hidden_size,
             num_hidden_layers=llm.layers,

@@ -22,6 +22,7 @@ def build_app(*, debug: bool = False) -> typer.Typer:
     app = typer.Typer(
         name="mvplm",
         help="Boxes and masks for a list of words or a sentence.",
+        epilog="Example: mvplm quickstart",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -31,7 +32,7 @@ def build_app(*, debug: bool = False) -> typer.Typer:
     for module in (quickstart, predict, train, evaluate, doctor):
         _add_all(app, module.COMMANDS, debug=debug)
     for name, module in (("data", data), ("models", models)):
-        group = typer.Typer(help=module.HELP, no_args_is_help=True, context_settings=_SETTINGS)
+        group = typer.Typer(help=module.HELP, epilog=module.EXAMPLE, no_args_is_help=True, context_settings=_SETTINGS)
         _add_all(group, module.COMMANDS, debug=debug)
         app.add_typer(group, name=name)
     return app
@@ -53,17 +54,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also MVPLM_DEBUG=1).")] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from mvplm import __version__
 
         typer.echo(f"mvplm {__version__}")
         raise typer.Exit()
 
 
-def _add_all(app: typer.Typer, commands: dict[str, "tuple[Callable[..., Any], str]"], *, debug: bool) -> None:
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also MVPLM_DEBUG=1).")] = False,
+) -> None:
+    """Both options are dealt with before a command runs."""
+
+
+def _add_all(app: typer.Typer, commands: dict[str, tuple[Callable[..., Any], str]], *, debug: bool) -> None:
     for name, (function, example) in commands.items():
         app.command(name, epilog=f"Example: {example}", context_settings=_SETTINGS)(guarded(function, debug=debug))

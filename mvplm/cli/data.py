@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mvplm.cli.guard import say
 
+if TYPE_CHECKING:
+    from mvplm.config import SourceConfig
+
 HELP = "Data sets: list, check, show, and draw scenes."
+EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
-    list[str] | None, typer.Argument(help="Options of the data set: key=value.", metavar="OPTIONS", show_default=False)
+    list[str] | None,
+    typer.Argument(help="Options of the data set: key=value.", metavar="key=value", show_default=False),
 ]
 Root = Annotated[Path | None, typer.Option(help="Folder of data sets; default: MVPLM_DATASETS, else ./datasets.")]
 
@@ -74,21 +79,18 @@ def show(
     ] = None,
 ) -> None:
     """Print records, or with --tokens what a model reads of them (green: trained on)."""
+    from mvplm.config import SourceConfig
     from mvplm.data.catalog import get_dataset
 
-    dataset = get_dataset(name, root=root, **parse_options(options or []))
+    given = parse_options(options or [])
+    if root is not None:
+        given["root"] = str(root)
     if not tokens:
+        dataset = get_dataset(name, **given)
         _print_records(dataset, range(start, min(start + number, len(dataset))))
         return
-
-    from mvplm.build import build_mapper, build_tokenizer
-    from mvplm.config import SourceConfig, load_config
-    from mvplm.data.show import show_tokens
-
-    config = load_config(config_file, [] if config_file is not None else ["model.preset=mvplm-tiny"])
-    tokenizer = build_tokenizer(config)
-    mapper = build_mapper(config, tokenizer, dataset=dataset, source=SourceConfig(dataset=name, task=task))
-    show_tokens(dataset, mapper, tokenizer=tokenizer, number=number, start=start)
+    source = SourceConfig(dataset=name, options=given, task=task)
+    _print_tokens(source, config_file, number=number, start=start)
 
 
 def parse_options(items: Sequence[str]) -> dict[str, Any]:
@@ -109,6 +111,20 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
         except YAMLError as error:
             raise ValueError(f"the value of {item!r} is not valid YAML") from error
     return options
+
+
+def _print_tokens(source: "SourceConfig", config_file: Path | None, *, number: int, start: int) -> None:
+    from dataclasses import replace
+
+    from mvplm.build import build_mixture, build_tokenizer
+    from mvplm.config import load_config
+    from mvplm.data.show import show_tokens
+
+    config = load_config(config_file, [] if config_file is not None else ["model.preset=mvplm-tiny"])
+    config = replace(config, data=replace(config.data, sources={"shown": source}))
+    tokenizer = build_tokenizer(config)
+    shown = build_mixture(config, tokenizer).mixture.sources["shown"]
+    show_tokens(shown.dataset, shown.mapper, tokenizer=tokenizer, number=number, start=start)
 
 
 def _print_records(dataset: Sequence[Any], indices: Sequence[int]) -> None:

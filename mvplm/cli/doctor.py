@@ -6,15 +6,15 @@ def doctor() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mvplm.build import list_models
     from mvplm.data.catalog import datasets_root
     from mvplm.engine import describe_environment
+    from mvplm.pretrained import shipped_models
 
     root = datasets_root()
     rows = {
         **describe_environment(),
         "deformable attention": "plain PyTorch (reference)",
-        "models": ", ".join(list_models()),
+        "trained models": ", ".join(shipped_models()) or "none",
         "data sets": f"{root.resolve()}{'' if root.is_dir() else ' (absent)'}",
     }
     table = Table("what", "here", title="mvplm doctor")

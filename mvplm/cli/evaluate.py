@@ -25,13 +25,9 @@ def evaluate(
 
     config = load_config(config_file, overrides or [])
 
-    from rich.console import Console
+    from mvplm.runs import run_evaluation
 
-    from mvplm.build import run_evaluation
-    from mvplm.evaluation import metrics_table
-
-    metrics = run_evaluation(config, weights=weights, limit=limit, out=out)
-    Console().print(metrics_table(metrics))
+    run_evaluation(config, weights=weights, limit=limit, out=out)
     say(f"Written: {out / 'metrics.json'}", style="green")
 
 

@@ -21,7 +21,7 @@ def train(
 
     config = load_config(config_file, overrides or [])
 
-    from mvplm.build import run_training
+    from mvplm.runs import run_training
 
     ended = run_training(config, resume=resume)
     if ended.interrupted is not None:

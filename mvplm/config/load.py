@@ -33,13 +33,14 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     node = OmegaConf.structured(Config)
     for layer in _preset_layers(layers, errors) + layers:
         _Filler(layer.origin, errors).fill(node, layer.tree, schema=Config)
-    if not errors:
-        errors += cross_problems(cast(Config, OmegaConf.to_object(node)))
-    if errors:
+    config = None if errors else cast(Config, OmegaConf.to_object(node))
+    if config is not None:
+        errors += cross_problems(config)
+    if config is None or errors:
         where = f" in {path}" if path is not None else ""
         lines = "\n".join(f"  - {error}" for error in errors)
         raise ValueError(f"{len(errors)} problem{'s' if len(errors) > 1 else ''} in the configuration{where}:\n{lines}")
-    return cast(Config, OmegaConf.to_object(node))
+    return config
 
 
 def to_yaml(config: Config) -> str:
@@ -123,7 +124,8 @@ class _Filler:
         except (OmegaConfBaseException, TypeError, ValueError):
             self._problem(f"{dotted} must be {_type_name(spec.type)}, got {value!r}")
             return
-        problem = value_problem(spec, OmegaConf.to_container(node)[spec.name])  # type: ignore[call-overload, index]
+        after = node[spec.name]
+        problem = value_problem(spec, OmegaConf.to_container(after) if OmegaConf.is_config(after) else after)
         if problem is not None:
             node[spec.name] = before
             self._problem(dotted.removesuffix(spec.name) + problem)

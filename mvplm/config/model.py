@@ -61,7 +61,7 @@ class LanguageConfig(Section):
         hidden_size, layers, heads, ffn: D, depth, attention heads, width of the feed-forward part.
         rope_fraction: share of each head's channels that is rotated; rope_theta: base of the rotation.
         context: longest sequence in tokens.
-        lm_head_bias: whether the output layer has a bias.
+        attention: attention kernel; "eager" trains faster than "sdpa" on CPUs in bf16.
         train: update the language model.
     """
 
@@ -77,7 +77,7 @@ class LanguageConfig(Section):
     rope_fraction: float = setting(0.5, low=0, high=1)
     rope_theta: float = setting(10000.0, low=1)
     context: int = setting(2048, low=16)
-    lm_head_bias: bool = True
+    attention: str = setting("sdpa", choices=("sdpa", "eager"))
     train: bool = True
 
 

@@ -1,1 +1,1 @@
-"""Models: networks built from ready modules and plain values. Import the file you need; this package imports nothing."""
+"""Models: networks built from ready modules and plain values. Import the file you need; nothing is imported here."""

@@ -63,8 +63,8 @@ class Decoder(nn.Module):
         double_norm: bool = False,
     ) -> None:
         super().__init__()
-        _check("loop_box_input", loop_box_input, LOOP_BOX_INPUTS)
-        _check("level_order", level_order, LEVEL_ORDERS)
+        _check("loop_box_input", loop_box_input, choices=LOOP_BOX_INPUTS)
+        _check("level_order", level_order, choices=LEVEL_ORDERS)
         self.width = width
         self.loop_box_input = loop_box_input
         self.level_order = level_order
@@ -104,8 +104,8 @@ class Decoder(nn.Module):
         allowed = None if attention_mask is None else ~attention_mask
         ratios = pixel.valid_ratios.repeat(1, 2)[:, None]
         reference = previous = reference_logits.float().sigmoid()
-        state = content
-        hidden, boxes = [self.norm(content)], [reference]
+        state = content.float()
+        hidden, boxes = [self.norm(state)], [reference]
         for layer in self.layers:
             placed = reference * ratios
             positions = self.ref_point_head(box_position_embedding(placed, self.width))
@@ -126,7 +126,7 @@ def _moved(boxes: Tensor, change: Tensor) -> Tensor:
     return (torch.logit(boxes, eps=_EPS) + change).sigmoid()
 
 
-def _check(name: str, given: str, choices: Sequence[str]) -> None:
+def _check(name: str, given: str, *, choices: Sequence[str]) -> None:
     if given not in choices:
         near = difflib.get_close_matches(given, choices)
         hint = f"; did you mean {near[0]!r}?" if near else ""

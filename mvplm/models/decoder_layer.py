@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mvplm.models.layers import SelfAttention
 from mvplm.models.ops.deform_attn import MultiScaleDeformableAttention
@@ -59,8 +58,9 @@ class DecoderLayer(nn.Module):
         self.linear1 = nn.Linear(width, ffn)
         self.linear2 = nn.Linear(ffn, width)
         self.norm3 = nn.LayerNorm(width)
-        nn.init.xavier_uniform_(self.linear1.weight)
-        nn.init.xavier_uniform_(self.linear2.weight)
+        for layer in (self.linear1, self.linear2):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
     def forward(
         self, x: Tensor, positions: Tensor, *, references: Tensor, memory: DecoderMemory, allowed: Tensor | None = None
@@ -82,4 +82,4 @@ class DecoderLayer(nn.Module):
             padding=memory.padding,
         )
         x = self.norm1(x + attended)
-        return self.norm3(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm3(x + self.linear2(self.linear1(x).relu_()))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mvplm.models.queries import Queries
-from mvplm.structures import Target
+from mvplm.structures import DenoisingOutput, Target
 
 OVERFLOWS = ("subsample", "skip")
 _EPS = 1e-5
@@ -60,6 +60,18 @@ class DenoisingQueries:
     def __len__(self) -> int:
         return self.groups * self.slots
 
+    def output(self, *, logits: Tensor, boxes: Tensor, mask_embeddings: Tensor | None) -> DenoisingOutput:
+        """The denoising share of predictions (L, B, P + Q, ...) whose first P queries are these."""
+        count = len(self)
+        return DenoisingOutput(
+            logits=logits[:, :, :count],
+            boxes=boxes[:, :, :count],
+            mask_embeddings=None if mask_embeddings is None else mask_embeddings[:, :, :count],
+            groups=self.groups,
+            slots=self.slots,
+            target_index=self.target_index,
+        )
+
 
 def denoising_layout(most: int, settings: DenoisingSettings) -> tuple[int, int]:
     """(groups, slots) for images with at most ``most`` targets; (0, 0) without denoising."""
@@ -81,7 +93,7 @@ def build_denoising(
     groups, slots = denoising_layout(max((len(t) for t in targets), default=0), settings)
     if groups == 0:
         return None
-    index = _target_index(targets, slots, text.device)
+    index = _target_index(targets, slots, device=text.device)
     filled = index >= 0
     place = index.clamp(min=0)
     labels = pad_sequence([t.labels for t in targets], batch_first=True).gather(1, place)
@@ -89,7 +101,7 @@ def build_denoising(
     boxes = boxes.float().gather(1, place[..., None].expand(-1, -1, 4))
     labels, boxes, filled = labels.repeat(1, groups), boxes.repeat(1, groups, 1), filled.repeat(1, groups)
     if settings.label_noise > 0:
-        labels = _flip(labels, name_mask, settings.label_noise)
+        labels = _flip(labels, name_mask, probability=settings.label_noise)
     content = text.gather(1, labels[..., None].expand(-1, -1, text.shape[-1]))
     references = torch.logit(_noise(boxes, settings.box_noise), eps=_EPS)
     queries = Queries(content * filled[..., None], references * filled[..., None])
@@ -109,7 +121,7 @@ def denoising_mask(groups: int, slots: int, *, matching: int, device: torch.devi
     return (group[:, None] != group[None]) & (group[None] < groups)
 
 
-def _target_index(targets: Sequence[Target], slots: int, device: torch.device) -> Tensor:
+def _target_index(targets: Sequence[Target], slots: int, *, device: torch.device) -> Tensor:
     rows = []
     for target in targets:
         count = len(target)
@@ -127,7 +139,7 @@ def _noise(boxes: Tensor, scale: float) -> Tensor:
     return (boxes + draw * reach).clamp(0, 1)
 
 
-def _flip(labels: Tensor, name_mask: Tensor, probability: float) -> Tensor:
+def _flip(labels: Tensor, name_mask: Tensor, *, probability: float) -> Tensor:
     draw = torch.rand(2, *labels.shape, device=labels.device)
     count = name_mask.sum(1, keepdim=True)
     other = (draw[1] * count).long().clamp(max=name_mask.shape[1] - 1)

@@ -4,7 +4,6 @@ Source: Deformable-DETR.
 """
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mvplm.models.ops.deform_attn import MultiScaleDeformableAttention
 
@@ -49,4 +48,4 @@ class EncoderLayer(nn.Module):
             x + positions, x, spatial_shapes=spatial_shapes, references=references, padding=padding
         )
         x = self.norm1(x + attended)
-        return self.norm2(x + self.linear2(F.relu(self.linear1(x))))
+        return self.norm2(x + self.linear2(self.linear1(x).relu_()))

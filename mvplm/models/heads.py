@@ -64,7 +64,11 @@ class Heads(nn.Module):
             hidden: (B, Q, C) or (L, B, Q, C) normed decoder states.
             text: (B, K, text width) embeddings of the names.
             name_mask: (B, K) bool, False on padded names.
-            no_object: (text width,) embedding of "nothing"; not used with ``focal``. no_object_bias: its bias, one value.
+            no_object: (text width,) embedding of "nothing"; not used with ``focal``.
+            no_object_bias: its bias, one value.
+
+        Raises:
+            ValueError: when the softmax form gets no ``no_object`` or bias.
         """
         visual = self.word(hidden)
         with torch.autocast(visual.device.type, enabled=False):

@@ -59,13 +59,13 @@ class LanguageModel(nn.Module):
         self._cache_argument = "cache" if "cache" in known else "past_key_values"
 
     @classmethod
-    def from_phi(cls, *, num_tokens: int | None = None, **sizes: Any) -> "LanguageModel":
+    def from_phi(cls, *, num_tokens: int | None = None, attention: str = "sdpa", **sizes: Any) -> "LanguageModel":
         """A Phi with random weights; ``sizes`` are fields of transformers' ``PhiConfig``."""
         from transformers import PhiConfig, PhiForCausalLM
 
         ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
         config = PhiConfig(**{**ends, **sizes})
-        config._attn_implementation = "sdpa"
+        config._attn_implementation = attention
         return cls(PhiForCausalLM(config), num_tokens=num_tokens)
 
     @property

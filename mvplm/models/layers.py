@@ -73,5 +73,14 @@ class SelfAttention(nn.Module):
         query, key = placed.view(batch, count, 2, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         value = F.linear(x, self.in_proj_weight[split:], self.in_proj_bias[split:])
         value = value.view(batch, count, self.heads, -1).transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        mixed = _attend(query, key, value=value, allowed=allowed)
         return self.out_proj(mixed.transpose(1, 2).reshape(batch, count, width))
+
+
+def _attend(query: Tensor, key: Tensor, *, value: Tensor, allowed: Tensor | None) -> Tensor:
+    if query.device.type == "cpu":
+        # The backward pass of the CPU kernel is several times slower in bfloat16 than in float32.
+        with torch.autocast("cpu", enabled=False):
+            query, key, value = query.float(), key.float(), value.float()
+            return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)

@@ -3,48 +3,21 @@
 Source: MVP-LM, section 3.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from mvplm.models.decoder import Decoder
-from mvplm.models.denoising import DenoisingQueries, DenoisingSettings, build_denoising, denoising_mask
+from mvplm.models.denoising import DenoisingSettings, build_denoising, denoising_mask
 from mvplm.models.generation import ResponseTokens, greedy_decode, read_summary, strip_tail
-from mvplm.models.heads import Heads
-from mvplm.models.language import LanguageModel
-from mvplm.models.pixel_decoder import PixelDecoder
-from mvplm.models.queries import Queries, QueryGenerator, StuffQueries
-from mvplm.models.selection import Selected, Selector
+from mvplm.models.idle import exact_zero
+from mvplm.models.parts import Parts
+from mvplm.models.queries import Queries, StuffQueries
+from mvplm.models.selection import Selected
 from mvplm.models.states import Generation, Perceived, VisualFeatures
-from mvplm.models.text import TextEmbedder
-from mvplm.structures import Batch, DenoisingOutput, PerceptionOutput, PredictionSet
+from mvplm.structures import Batch, PerceptionOutput, PredictionSet
 
 MODES = ("caption", "skip")
-
-
-@dataclass
-class Parts:
-    """The built modules of MVP-LM.
-
-    Attributes:
-        encoder: a VisionEncoder. connector: its stride-32 map to visual tokens (B, V, D).
-        llm: LanguageModel. text: TextEmbedder. pixel_decoder: PixelDecoder.
-        selector: Selector, or None with fusion "base_only". query: QueryGenerator.
-        stuff: StuffQueries, or None. decoder: Decoder. heads: Heads.
-    """
-
-    encoder: nn.Module
-    connector: nn.Module
-    llm: LanguageModel
-    text: TextEmbedder
-    pixel_decoder: PixelDecoder
-    selector: Selector | None
-    query: QueryGenerator
-    stuff: StuffQueries | None
-    decoder: Decoder
-    heads: Heads
 
 
 @dataclass
@@ -126,7 +99,7 @@ class MVPLM(nn.Module):
         if not supervised:
             return output
         lm_loss = self.llm.loss(hidden, batch.supervised, labels=batch.supervised_labels)
-        return replace(output, lm_loss=lm_loss, zero=_zero(self._unused(batch, with_masks)))
+        return replace(output, lm_loss=lm_loss, zero=exact_zero(self._unused(batch, with_masks)))
 
     def caption_loss(self, batch: Batch) -> Tensor:
         """Token-mean cross-entropy (scalar) of the supervised tokens; only encoder, connector and LLM run."""
@@ -135,8 +108,8 @@ class MVPLM(nn.Module):
         embeddings = self.llm.assemble(batch.input_ids, tokens, starts=batch.image_starts)
         hidden = self.llm(embeddings, batch.attention_mask)
         loss = self.llm.loss(hidden, batch.supervised, labels=batch.supervised_labels)
-        idle = (self.text, self.pixel_decoder, self.selector, self.query, self.stuff, self.decoder, self.heads)
-        return loss + _zero(p for module in idle if module is not None for p in module.parameters())
+        idle = [self.text, self.pixel_decoder, self.selector, self.query, self.stuff, self.decoder, self.heads]
+        return loss + exact_zero(idle)
 
     @torch.no_grad()
     def generate(self, batch: Batch, *, visual: VisualFeatures | None = None, max_new_tokens: int = 192) -> Generation:
@@ -210,12 +183,12 @@ class MVPLM(nn.Module):
     def _look(self, batch: Batch, visual: VisualFeatures, *, asked: _Asked) -> PerceptionOutput:
         """Queries, decoder and heads for text embeddings and summaries that are known."""
         pixel = visual.pixel
-        selected = self._select(batch, visual, asked.text)
+        selected = self._select(batch, visual, text=asked.text)
         queries = self.query(asked.summary, selected)
         matching = queries.content.shape[1]
         stuff = self.stuff if batch.use_stuff else None
         if stuff is not None:
-            queries = _join(queries, stuff(len(batch)))
+            queries = queries.join(stuff(len(batch)))
         noised = None
         if self.training and self.denoising is not None and batch.family == "word" and batch.targets is not None:
             noised = build_denoising(batch.targets, asked.text, name_mask=batch.name_mask, settings=self.denoising)
@@ -224,7 +197,7 @@ class MVPLM(nn.Module):
             mask = denoising_mask(
                 noised.groups, noised.slots, matching=queries.content.shape[1], device=asked.text.device
             )
-            queries = _join(noised.queries, queries)
+            queries = noised.queries.join(queries)
         states = self.decoder(
             queries.content,
             queries.references,
@@ -234,7 +207,7 @@ class MVPLM(nn.Module):
             all_layers=self.training,
         )
         head = 0 if noised is None else len(noised)
-        logits = self._logits(batch, states.hidden, asked.text)
+        logits = self._logits(batch, states.hidden, text=asked.text)
         masks = self.heads.mask_embeddings(states.hidden) if asked.with_masks else None
         return PerceptionOutput(
             logits=logits[:, :, head:],
@@ -247,13 +220,15 @@ class MVPLM(nn.Module):
             name_mask=batch.name_mask,
             frame=(batch.images.shape[-2], batch.images.shape[-1]),
             valid_sizes=batch.valid_sizes,
-            selection=self._selection_set(batch, selected, stuff, asked=asked) if self.training else None,
-            denoising=None if noised is None else _denoised(noised, logits, states.boxes, masks),
+            selection=self._selection_set(batch, selected, stuff=stuff, asked=asked) if self.training else None,
+            denoising=None
+            if noised is None
+            else noised.output(logits=logits, boxes=states.boxes, mask_embeddings=masks),
             text_embeddings=asked.text,
             summary=asked.summary,
         )
 
-    def _select(self, batch: Batch, visual: VisualFeatures, text: Tensor) -> Selected | None:
+    def _select(self, batch: Batch, visual: VisualFeatures, *, text: Tensor) -> Selected | None:
         if self.selector is None:
             return None
         wanted = batch.name_mask
@@ -271,19 +246,19 @@ class MVPLM(nn.Module):
         )
 
     def _selection_set(
-        self, batch: Batch, selected: Selected | None, stuff: StuffQueries | None, *, asked: _Asked
+        self, batch: Batch, selected: Selected | None, *, stuff: StuffQueries | None, asked: _Asked
     ) -> PredictionSet | None:
         """The heads on the selected features themselves; what trains the selection layers."""
         if selected is None:
             return None
         queries = Queries(selected.features, selected.anchors)
         if stuff is not None:
-            queries = _join(queries, stuff.for_selection(len(batch)))
+            queries = queries.join(stuff.for_selection(len(batch)))
         hidden = self.decoder.norm(queries.content)
         masks = self.heads.mask_embeddings(hidden) if asked.with_masks else None
-        return PredictionSet(self._logits(batch, hidden, asked.text), queries.references.sigmoid(), masks)
+        return PredictionSet(self._logits(batch, hidden, text=asked.text), queries.references.sigmoid(), masks)
 
-    def _logits(self, batch: Batch, hidden: Tensor, text: Tensor) -> Tensor:
+    def _logits(self, batch: Batch, hidden: Tensor, *, text: Tensor) -> Tensor:
         if batch.family == "sentence":
             return self.heads.sentence_logits(hidden, text)
         return self.heads.word_logits(
@@ -294,40 +269,16 @@ class MVPLM(nn.Module):
             no_object_bias=self.text.no_object_bias,
         )
 
-    def _unused(self, batch: Batch, with_masks: bool) -> Iterator[nn.Parameter]:
-        """Parameters the batch gives no gradient to."""
-        idle: list[nn.Module | None] = [self.heads.sentence, self.text.sentence]
+    def _unused(self, batch: Batch, with_masks: bool) -> list[nn.Module | nn.Parameter | None]:
+        """What the batch gives no gradient to."""
         if batch.family == "sentence":
-            idle = [self.heads.word, self.text.word]
-            yield from (p for p in (self.text.no_object, self.text.no_object_bias) if p is not None)
+            idle = [self.heads.word, self.text.word, self.text.no_object, self.text.no_object_bias]
+        else:
+            idle = [self.heads.sentence, self.text.sentence]
         if self.stuff is not None and (not batch.use_stuff or self.stuff.detach):
             idle.append(self.stuff)
         if not with_masks:
-            decoder = self.pixel_decoder
-            idle += [self.heads.mask, decoder.lateral, decoder.lateral_norm, decoder.output, decoder.output_norm]
-            idle.append(decoder.mask_features)
-        for module in idle:
-            yield from module.parameters()
-
-
-def _zero(parameters: Iterator[nn.Parameter]) -> Tensor:
-    """Exact zero (scalar) that depends on every trainable one of ``parameters``."""
-    terms = [p.sum() * 0.0 for p in parameters if p.requires_grad]
-    return torch.stack(terms).sum() if terms else torch.zeros(())
-
-
-def _join(first: Queries, second: Queries) -> Queries:
-    content = torch.cat([first.content, second.content.to(first.content.dtype)], dim=1)
-    return Queries(content, torch.cat([first.references, second.references], dim=1))
-
-
-def _denoised(noised: DenoisingQueries, logits: Tensor, boxes: Tensor, masks: Tensor | None) -> DenoisingOutput:
-    count = len(noised)
-    return DenoisingOutput(
-        logits=logits[:, :, :count],
-        boxes=boxes[:, :, :count],
-        mask_embeddings=None if masks is None else masks[:, :, :count],
-        groups=noised.groups,
-        slots=noised.slots,
-        target_index=noised.target_index,
-    )
+            pixel = self.pixel_decoder
+            idle += [self.heads.mask, pixel.lateral, pixel.lateral_norm, pixel.output, pixel.output_norm]
+            idle.append(pixel.mask_features)
+        return idle

@@ -119,7 +119,7 @@ class PixelDecoder(nn.Module):
         _check_strides(features)
         maps = self.project(features)
         sizes = list(valid_sizes) if self.mask_padding else [frame] * len(valid_sizes)
-        geometry = LevelGeometry([tuple(x.shape[-2:]) for x in maps], list(_LEVEL_STRIDES), frame, sizes)
+        geometry = LevelGeometry([(x.shape[-2], x.shape[-1]) for x in maps], list(_LEVEL_STRIDES), frame, sizes)
         tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         padding = ~geometry.valid_cells(tokens.device)
         memory = self.encode(tokens, geometry, padding=padding)
@@ -142,6 +142,7 @@ class PixelDecoder(nn.Module):
         device = tokens.device
         positions = self._positions(geometry, device)
         centres = geometry.encoder_references(device) * geometry.valid_ratios(device)[:, None]
+        tokens = tokens.float()
         for layer in self.encoder:
             tokens = layer(
                 tokens,
@@ -157,7 +158,7 @@ class PixelDecoder(nn.Module):
         lateral = self.lateral_norm(self.lateral(finest))
         coarse = memory[:, : shape[0] * shape[1]].transpose(1, 2).unflatten(2, shape)
         above = F.interpolate(coarse, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
-        return self.mask_features(F.relu(self.output_norm(self.output(lateral + above))))
+        return self.mask_features(self.output_norm(self.output(lateral + above)).relu_())
 
     def _positions(self, geometry: LevelGeometry, device: torch.device) -> Tensor:
         """(B or 1, M, C) float32 sine embedding plus level embedding."""

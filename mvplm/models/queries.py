@@ -24,6 +24,11 @@ class Queries:
     content: Tensor
     references: Tensor
 
+    def join(self, after: "Queries") -> "Queries":
+        """These queries, followed by others of the same images."""
+        content = torch.cat([self.content, after.content.to(self.content.dtype)], dim=1)
+        return Queries(content, torch.cat([self.references, after.references], dim=1))
+
 
 class QueryGenerator(nn.Module):
     """Base queries from the summary token and their fusion with the selected features.

@@ -82,7 +82,9 @@ class Selector(nn.Module):
             visual = (heads.word if family == "word" else heads.sentence)(
                 decoder_norm(candidates) if self.score == "head" else candidates
             )
-            index = _scores(visual, text, text_mask).masked_fill(~proposals.valid, float("-inf")).topk(self.num, dim=1)
+            index = (
+                _scores(visual, text, mask=text_mask).masked_fill(~proposals.valid, float("-inf")).topk(self.num, dim=1)
+            )
             index = index.indices
         # Only the chosen tokens are computed again, with gradient: same values, a fraction of the memory.
         valid = proposals.valid.gather(1, index)
@@ -97,7 +99,7 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
     return values.gather(1, index[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def _scores(visual: Tensor, text: Tensor, mask: Tensor) -> Tensor:
+def _scores(visual: Tensor, text: Tensor, *, mask: Tensor) -> Tensor:
     """Largest dot product (B, M) float32 of each token with the names of the mask."""
     with torch.autocast(visual.device.type, enabled=False):
         similarity = visual.float() @ text.float().transpose(1, 2)

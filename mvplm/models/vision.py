@@ -28,7 +28,7 @@ class VisionEncoder(Protocol):
 
 
 class _Encoder(nn.Module):
-    """A network that can be frozen: then it stays in eval mode (no stochastic depth, no statistics) without gradient."""
+    """A network that can be frozen: then it stays in eval mode (no stochastic depth, no statistics), no gradient."""
 
     channels: dict[int, int]
 

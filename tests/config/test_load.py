@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvplm.config import Config, SourceConfig, config_hash, load_config, to_yaml
@@ -179,6 +179,7 @@ def test_yaml_round_trip(tmp_path: Path):
     assert load_config(write(tmp_path, "a.yaml", to_yaml(config))) == config
 
 
+@settings(max_examples=15)
 @given(
     lr=st.floats(0, 1e3),
     steps=st.integers(1, 10**9),

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import fields, replace
 
 import pytest
 import torch
-from oracles.model_batches import PUBLISHED, TAIL, TINY, Row, build_model, make_batch, small_model
+from oracles.model_batches import PUBLISHED, SMALL, TAIL, TINY, Row, build_model, make_batch, small_model
 from torch import Tensor
 
 from mvplm.models.mvplm import MVPLM
@@ -57,7 +58,7 @@ def grad_of(model: MVPLM, name: str) -> float:
 def close(first: Tensor, second: Tensor, tolerance: float = 1e-4) -> None:
     assert torch.equal(torch.isneginf(first), torch.isneginf(second))
     first, second = first.masked_fill(torch.isneginf(first), 0), second.masked_fill(torch.isneginf(second), 0)
-    assert (first - second).abs().max() <= tolerance * max(1.0, float(second.abs().max()))
+    assert (first - second).abs().max() <= tolerance * max(1.0, second.abs().max().item())
 
 
 def singles(rows: list[Row], **options: object) -> Iterator[Batch]:
@@ -144,7 +145,7 @@ def test_training_sets_and_their_shapes() -> None:
     assert output.selection.logits.shape == (3, 9, 6) and output.selection.boxes.shape == (3, 9, 4)
     assert (output.denoising.groups, output.denoising.slots) == (2, 3)
     assert output.denoising.logits.shape == (3, 3, 6, 6)
-    assert float(output.zero) == 0.0
+    assert output.zero.item() == 0.0
     assert torch.isneginf(output.logits[:, 1, :, 2:5]).all()
     assert torch.isfinite(output.logits[:, 1, :, [0, 1, 5]]).all()
     assert output.logits.dtype == output.boxes.dtype == torch.float32
@@ -262,7 +263,7 @@ def test_caption_loss_trains_the_language_path_only() -> None:
     rows = [Row([], response=[30, 31, 32], seed=1), Row([], response=[33], seed=2, lead=3)]
     model, batch = small_model().train(), make_batch(rows, task="caption", family="caption")
     loss = model.caption_loss(batch)
-    assert abs(float(loss) - math.log(64)) < 6 and loss.ndim == 0
+    assert abs(loss.item() - math.log(64)) < 6 and loss.ndim == 0
     loss.backward()
     assert grad_of(model, "connector.") > 0 and grad_of(model, "llm.") > 0
     assert all(grad_of(model, part) == 0 for part in ("decoder.", "heads.", "text.", "pixel_decoder."))
@@ -281,6 +282,21 @@ def test_lm_loss_equals_the_mean_over_labels() -> None:
     )
     logits = model.llm.logits(hidden)[:, :-1].transpose(1, 2)
     assert torch.allclose(loss, torch.nn.functional.cross_entropy(logits, batch.labels[:, 1:]), atol=1e-5)
+
+
+@pytest.mark.parametrize(("task", "family"), [("panoptic", "word"), ("res", "sentence"), ("caption", "caption")])
+def test_a_training_step_reads_nothing_back_from_the_device(
+    task: str, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the meta device there are no values: whatever looks at one fails. (Autocast does not know that device.)"""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    with torch.device("meta"):
+        model = build_model(SMALL).train()
+    rows = {"word": word_rows(), "sentence": sentence_rows(), "caption": [Row([], response=[30])]}[family]
+    batch = make_batch([replace(row, labels=row.labels or [0]) for row in rows], task=task, family=family).to("meta")
+    loss = model.caption_loss(batch) if family == "caption" else loss_of(model(batch))
+    loss.backward()
+    assert loss.is_meta and all(p.grad is not None for p in model.parameters())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -370,7 +386,7 @@ def test_captions_of_a_batch_equal_those_of_its_samples(seed: int) -> None:
 
 
 def test_a_forced_summary_equals_the_prompt_that_contains_it() -> None:
-    """Without any generated token, caption mode reads tail and summary: the same as skip mode with an empty response."""
+    """Without any generated token, caption mode reads tail and summary: as skip mode with an empty response."""
     model = small_model().eval()
     rows = [replace(row, response=[]) for row in word_rows()]
     generated = model.perceive(make_batch(rows, open_end=True), max_new_tokens=0)
@@ -438,7 +454,7 @@ def test_selection_takes_the_most_similar_valid_tokens() -> None:
     model, batch = small_model().eval(), make_batch(word_rows())
     visual = model.encode(batch.images, batch.valid_sizes)
     text = model(batch).text_embeddings
-    found = model._select(batch, visual, text)
+    found = model._select(batch, visual, text=text)
     proposals = visual.pixel.geometry.proposals("fine_small", device="cpu")
     for b, row in enumerate(word_rows()):
         scores = []
@@ -460,10 +476,10 @@ def test_things_alone_can_be_asked_to_select() -> None:
     other = small_model(kinds="all").eval()
     only_things = replace(batch, name_mask=batch.name_mask & batch.isthing)
     visual, text = model.encode(batch.images, batch.valid_sizes), model(batch).text_embeddings
-    chosen = model._select(batch, visual, text).index
-    assert torch.equal(chosen, other._select(only_things, visual, text).index)
+    chosen = model._select(batch, visual, text=text).index
+    assert torch.equal(chosen, other._select(only_things, visual, text=text).index)
     none = replace(batch, isthing=torch.zeros_like(batch.isthing))
-    assert torch.equal(model._select(none, visual, text).index, other._select(none, visual, text).index)
+    assert torch.equal(model._select(none, visual, text=text).index, other._select(none, visual, text=text).index)
 
 
 @torch.no_grad()

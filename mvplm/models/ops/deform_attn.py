@@ -8,12 +8,35 @@ Source: Deformable-DETR, section 4.1.
 import difflib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 Shapes = list[tuple[int, int]]
+
+
+class _WeightedSum(torch.autograd.Function):
+    """Sum over points of samples (N, dim, points, Q) times weights (N, points, Q), without the product in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, samples: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(samples, weights)
+        total = samples[:, :, 0] * weights[:, None, 0]
+        for point in range(1, samples.shape[2]):
+            total.addcmul_(samples[:, :, point], weights[:, None, point])
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
+        samples, weights = ctx.saved_tensors
+        grad_weights = grad[:, 0, None] * samples[:, 0]
+        for channel in range(1, samples.shape[1]):
+            grad_weights.addcmul_(grad[:, channel, None], samples[:, channel])
+        return grad[:, :, None] * weights[:, None], grad_weights
 
 
 def reference_deformable_attention(
@@ -21,23 +44,17 @@ def reference_deformable_attention(
 ) -> Tensor:
     """Weighted sum of bilinear samples in plain PyTorch; arguments of :func:`multi_scale_deformable_attention`."""
     batch, _, heads, dim = value.shape
-    queries = sampling_locations.shape[1]
-    # (B, N, heads, dim) -> (B * heads, dim, N); locations -> (B, heads, L, points, Q, 2); weights likewise.
+    # Queries go last and heads into the batch: (N, dim, cells), (N, points, Q, 2) and (N, points, Q) per level.
     maps = value.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in spatial_shapes], dim=-1)
-    grids = (sampling_locations.permute(0, 2, 3, 4, 1, 5) * 2 - 1).unbind(2)
-    weights = attention_weights.permute(0, 2, 3, 4, 1).unbind(2)
-    total = None
-    for (height, width), level, grid, weight in zip(spatial_shapes, maps, grids, weights, strict=True):
+    grids = sampling_locations.permute(0, 2, 3, 4, 1, 5).mul(2).sub_(1).flatten(0, 1).unbind(1)
+    weights = attention_weights.permute(0, 2, 3, 4, 1).flatten(0, 1).unbind(1)
+    parts = []
+    for shape, level, grid, weight in zip(spatial_shapes, maps, grids, weights, strict=True):
         samples = F.grid_sample(
-            level.unflatten(-1, (height, width)),
-            grid.flatten(0, 1),
-            mode="bilinear",
-            padding_mode="zeros",
-            align_corners=False,
+            level.unflatten(-1, shape), grid, mode="bilinear", padding_mode="zeros", align_corners=False
         )
-        part = (samples * weight.flatten(0, 1)[:, None]).sum(2)
-        total = part if total is None else total + part
-    return total.view(batch, heads * dim, queries).transpose(1, 2)
+        parts.append(_WeightedSum.apply(samples, weight))
+    return sum(parts[1:], parts[0]).view(batch, heads * dim, -1).transpose(1, 2)
 
 
 BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": reference_deformable_attention}
@@ -96,9 +113,7 @@ class MultiScaleDeformableAttention(nn.Module):
         ValueError: when ``heads`` does not divide ``width``.
     """
 
-    def __init__(
-        self, width: int, *, levels: int = 4, heads: int = 8, points: int = 4, backend: str = "auto"
-    ) -> None:
+    def __init__(self, width: int, *, levels: int = 4, heads: int = 8, points: int = 4, backend: str = "auto") -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not divisible by {heads} heads")
@@ -147,29 +162,39 @@ class MultiScaleDeformableAttention(nn.Module):
         Raises:
             ValueError: when the references are neither points nor boxes.
         """
-        batch, count, _ = query.shape
-        value = self.value_proj(memory)
+        batch, count, width = query.shape
+        value = _channels_first(self.value_proj, memory)
         if padding is not None:
-            value = value.masked_fill(padding[..., None], 0)
+            value = value.masked_fill(padding[:, None], 0)
         with torch.autocast(query.device.type, enabled=False):
             query = query.float()
-            offsets = self.sampling_offsets(query).view(batch, count, self.heads, self.levels, self.points, 2)
-            weights = self.attention_weights(query).view(batch, count, self.heads, -1).softmax(-1)
-            locations = self._locations(references.float(), offsets, spatial_shapes)
+            offsets = _channels_first(self.sampling_offsets, query)
+            offsets = offsets.view(batch, self.heads, self.levels, self.points, 2, count)
+            locations = self._locations(references.float(), offsets, spatial_shapes=spatial_shapes)
+            weights = _channels_first(self.attention_weights, query).view(batch, self.heads, -1, count).softmax(2)
+            weights = weights.view(batch, self.heads, self.levels, self.points, count)
         attended = multi_scale_deformable_attention(
-            value.view(batch, -1, self.heads, value.shape[-1] // self.heads),
+            value.view(batch, self.heads, width // self.heads, -1).permute(0, 3, 1, 2),
             spatial_shapes,
-            sampling_locations=locations,
-            attention_weights=weights.view(batch, count, self.heads, self.levels, self.points),
+            sampling_locations=locations.permute(0, 5, 1, 2, 3, 4),
+            attention_weights=weights.permute(0, 4, 1, 2, 3),
             backend=self.backend,
         )
         return self.output_proj(attended)
 
-    def _locations(self, references: Tensor, offsets: Tensor, spatial_shapes: Shapes) -> Tensor:
-        points = references[:, :, None, :, None, :2]
-        if references.shape[-1] == 2:
-            sizes = offsets.new_tensor([[width, height] for height, width in spatial_shapes])
-            return points + offsets / sizes[:, None]
-        if references.shape[-1] == 4:
-            return points + offsets * (references[:, :, None, :, None, 2:] * (0.5 / self.points))
-        raise ValueError(f"references must be points (2) or boxes (4), got a last dimension of {references.shape[-1]}")
+    def _locations(self, references: Tensor, offsets: Tensor, *, spatial_shapes: Shapes) -> Tensor:
+        """Places (B, heads, L, points, 2, Q) from references (B, Q, L or 1, 2 or 4) and offsets of that shape."""
+        references = references.permute(0, 2, 3, 1)[:, None, :, None]
+        if references.shape[-2] == 2:
+            cell = [[1 / width, 1 / height] for height, width in spatial_shapes]
+            return torch.addcmul(references, offsets, offsets.new_tensor(cell)[:, None, :, None])
+        if references.shape[-2] == 4:
+            centre, sides = references.split(2, dim=-2)
+            return torch.addcmul(centre, offsets, sides * (0.5 / self.points))
+        raise ValueError(f"references must be points (2) or boxes (4), got a dimension of {references.shape[-2]}")
+
+
+def _channels_first(linear: nn.Linear, x: Tensor) -> Tensor:
+    """Linear layer on (B, N, C) with a contiguous (B, channels, N) result."""
+    weight = linear.weight.expand(len(x), -1, -1)
+    return torch.baddbmm(linear.bias[:, None], weight, x.transpose(1, 2))
