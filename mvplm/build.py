@@ -1,21 +1,15 @@
-"""From a configuration to objects: the only place that sees both. It builds; it does not run anything."""
+"""From a configuration to a network and what surrounds it: the place that sees both. It builds; it runs nothing."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
-
-from torch import nn
 
 from mvplm.config import Config, load_config
 from mvplm.config.base import near
 from mvplm.config.presets import PRESETS
-from mvplm.data.catalog import get_dataset
 from mvplm.data.collate import collate
-from mvplm.data.mapper import SampleMapper
-from mvplm.data.mixing import MixSource, TaskMixture
-from mvplm.data.unify import NameSampling, UnifySettings
-from mvplm.engine import OptimizerSettings, TrainerSettings
-from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
+from mvplm.engine import load_weights
 from mvplm.models.connector import Connector
 from mvplm.models.decoder import Decoder
 from mvplm.models.denoising import DenoisingSettings
@@ -31,7 +25,7 @@ from mvplm.models.vision import SwinEncoder, TimmEncoder
 from mvplm.postprocess import PostprocessSettings
 from mvplm.prompts import PromptTokenizer, train_scenes_tokenizer
 from mvplm.prompts.templates import RESULT_TEXT
-from mvplm.structures import Record
+from mvplm.structures import Batch, Sample
 
 
 def list_models() -> list[str]:
@@ -40,7 +34,7 @@ def list_models() -> list[str]:
 
 
 def create_model(name: str, *, tokenizer: PromptTokenizer | None = None, **overrides: Any) -> MVPLM:
-    """A named architecture with random weights.
+    """A named architecture with random weights, or those that overrides let it start from.
 
     Args:
         name: see :func:`list_models`.
@@ -54,7 +48,9 @@ def create_model(name: str, *, tokenizer: PromptTokenizer | None = None, **overr
         raise ValueError(f"unknown model {name!r}{near(name, list(PRESETS))}; choose one of {', '.join(list_models())}")
     items = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
     config = load_config(None, [f"model.preset={name}", *items])
-    return build_model(config, tokenizer or build_tokenizer(config))
+    model = build_model(config, tokenizer or build_tokenizer(config))
+    load_initial_weights(model, config)
+    return model
 
 
 def build_tokenizer(config: Config) -> PromptTokenizer:
@@ -68,36 +64,23 @@ def build_tokenizer(config: Config) -> PromptTokenizer:
 
 
 def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
-    """The network of a configuration, on the current default device, with random weights (or those its parts name)."""
+    """The network of a configuration, on the current default device.
+
+    Weights are random but for a language model of kind "auto"; see :func:`load_initial_weights`.
+    """
     model = config.model
     encoder = _encoder(config)
     llm = _language_model(config, tokenizer)
-    pixel, decoder = model.pixel_decoder, model.decoder
-    width = pixel.width
+    width = model.pixel_decoder.width
+    # Parts are built in this order whatever they are, so that a seed always gives the same weights.
     parts = Parts(
         encoder=encoder,
-        connector=Connector(
-            encoder.channels[32],
-            llm.width,
-            width=model.connector.width,
-            stride=model.connector.stride,
-            norm=model.connector.norm,
-            conv2_repeats=model.connector.conv2_repeats,
-        ),
+        connector=_connector(config, encoder.channels[32], out_width=llm.width),
         llm=llm,
         text=TextEmbedder(
             llm.width, width, projection=model.text.proj, no_object=model.classifier.word == "softmax_ce"
         ),
-        pixel_decoder=PixelDecoder(
-            encoder.channels,
-            width=width,
-            mask_width=pixel.mask_width,
-            layers=pixel.layers,
-            heads=pixel.heads,
-            points=pixel.points,
-            ffn=pixel.ffn,
-            mask_padding=decoder.mask_padding,
-        ),
+        pixel_decoder=_pixel_decoder(config, encoder.channels),
         selector=None
         if model.query.fusion == "base_only"
         else Selector(width, num=model.query.num, score=model.select.score, kinds=model.select.kinds),
@@ -105,19 +88,12 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
             llm.width, width, num=model.query.num, expand=model.query.expand, fusion=model.query.fusion
         ),
         stuff=StuffQueries(width, num=model.stuff.num, detach=model.stuff.detach) if model.stuff.num else None,
-        decoder=Decoder(
-            width,
-            layers=decoder.layers,
-            heads=decoder.heads,
-            points=decoder.points,
-            ffn=decoder.ffn,
-            levels=pixel.levels,
-            loop_box_input=decoder.loop_box_input,
-            level_order=decoder.level_order,
-            double_norm=decoder.double_norm,
-        ),
+        decoder=_decoder(config),
         heads=Heads(
-            width, mask_width=pixel.mask_width, text_width=width, focal=model.classifier.word == "sigmoid_focal"
+            width,
+            mask_width=model.pixel_decoder.mask_width,
+            text_width=width,
+            focal=model.classifier.word == "sigmoid_focal",
         ),
     )
     return MVPLM(
@@ -126,8 +102,20 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
             summary=tokenizer.summary_id, end=tokenizer.end_id, tail=tuple(tokenizer.encode(RESULT_TEXT))
         ),
         denoising=_denoising(config),
-        anchor_scale=decoder.anchor_scale,
+        anchor_scale=model.decoder.anchor_scale,
     )
+
+
+def load_initial_weights(model: MVPLM, config: Config) -> None:
+    """Give the parts of a fresh model the weights that the configuration lets them start from, strictly.
+
+    Raises:
+        ValueError: a file does not fit its part.
+        FileNotFoundError: there is no such file.
+    """
+    weights = config.model.encoder.weights
+    if weights is not None:
+        load_weights(model.encoder, weights)
 
 
 def _encoder(config: Config) -> Any:
@@ -138,12 +126,55 @@ def _encoder(config: Config) -> Any:
     return TimmEncoder(encoder.name, frozen=not encoder.train, **options)
 
 
+def _connector(config: Config, in_channels: int, *, out_width: int) -> Connector:
+    connector = config.model.connector
+    return Connector(
+        in_channels,
+        out_width,
+        width=connector.width,
+        stride=connector.stride,
+        norm=connector.norm,
+        conv2_repeats=connector.conv2_repeats,
+    )
+
+
+def _pixel_decoder(config: Config, channels: dict[int, int]) -> PixelDecoder:
+    pixel = config.model.pixel_decoder
+    return PixelDecoder(
+        channels,
+        width=pixel.width,
+        mask_width=pixel.mask_width,
+        layers=pixel.layers,
+        heads=pixel.heads,
+        points=pixel.points,
+        ffn=pixel.ffn,
+        mask_padding=config.model.decoder.mask_padding,
+    )
+
+
+def _decoder(config: Config) -> Decoder:
+    decoder = config.model.decoder
+    return Decoder(
+        config.model.pixel_decoder.width,
+        layers=decoder.layers,
+        heads=decoder.heads,
+        points=decoder.points,
+        ffn=decoder.ffn,
+        levels=config.model.pixel_decoder.levels,
+        loop_box_input=decoder.loop_box_input,
+        level_order=decoder.level_order,
+        double_norm=decoder.double_norm,
+    )
+
+
 def _language_model(config: Config, tokenizer: PromptTokenizer) -> LanguageModel:
     llm = config.model.llm
     if llm.kind == "auto":
         from transformers import AutoModelForCausalLM
 
-        causal = AutoModelForCausalLM.from_pretrained(llm.path, local_files_only=True, attn_implementation=llm.attention)
+        causal = AutoModelForCausalLM.from_pretrained(
+            llm.path, local_files_only=True, attn_implementation=llm.attention
+        )
         language = LanguageModel(causal, num_tokens=tokenizer.vocab_size)
     else:
         language = LanguageModel.from_phi(
@@ -172,165 +203,16 @@ def _denoising(config: Config) -> DenoisingSettings | None:
     return DenoisingSettings(budget=dn.budget, box_noise=dn.box_noise, label_noise=dn.label_noise, overflow=dn.overflow)
 
 
-def build_criterion(config: Config) -> Criterion:
-    """Matcher and losses."""
-    match, loss = config.match, config.loss
-    matcher = HungarianMatcher(
-        MatchWeights(
-            cls=match.class_cost, bce=match.bce_cost, dice=match.dice_cost, l1=match.box_cost, giou=match.giou_cost
-        ),
-        num_points=match.num_points,
-        split=match.split,
-        sentence_cost=match.sentence_cost,
-        classifier=config.model.classifier.word,
-        stuff_boxes=config.model.stuff.box_loss,
+def build_collate(config: Config, tokenizer: PromptTokenizer) -> Callable[[Sequence[Sample]], Batch]:
+    """The function that makes a batch of samples, in the frame and normalisation of the configuration."""
+    return partial(
+        collate,
+        pad_id=tokenizer.pad_id,
+        num_image_tokens=config.num_image_tokens,
+        image_size=config.image.size,
+        mean=config.image.mean,
+        std=config.image.std,
     )
-    return Criterion(
-        matcher=matcher,
-        num_points=loss.num_points,
-        oversample=loss.oversample,
-        importance=loss.importance,
-        no_object_weight=loss.no_object_weight,
-        sentence_scale=loss.sentence_scale,
-        stuff_box_loss=config.model.stuff.box_loss,
-        classifier=config.model.classifier.word,
-    )
-
-
-def build_weights(config: Config) -> LossWeights:
-    """Weights of the losses in the total."""
-    loss = config.loss
-    return LossWeights(
-        word=loss.word,
-        sentence=loss.sentence,
-        mask_bce=loss.mask_bce,
-        mask_dice=loss.mask_dice,
-        box_l1=loss.box_l1,
-        box_giou=loss.box_giou,
-        lm=loss.language,
-    )
-
-
-class TrainingMixture:
-    """The mixture of a configuration together with how its samples become batches."""
-
-    def __init__(self, mixture: TaskMixture, *, config: Config, pad_id: int) -> None:
-        self.mixture = mixture
-        self._image = config.image
-        self._tokens = config.num_image_tokens
-        self._pad_id = pad_id
-
-    def batches(self, start_step: int, *, num_workers: int = 0) -> Any:
-        """Yield (micro-step, batch) from ``start_step`` on."""
-        return self.mixture.batches(start_step, collate=self.collate, num_workers=num_workers)
-
-    def collate(self, samples: Sequence[Any]) -> Any:
-        """A batch of samples."""
-        return collate(
-            samples,
-            pad_id=self._pad_id,
-            num_image_tokens=self._tokens,
-            image_size=self._image.size,
-            mean=self._image.mean,
-            std=self._image.std,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """JSON-ready position of the mixture."""
-        return dict(self.mixture.state_dict())
-
-
-def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture:
-    """All training sources with a ratio above 0."""
-    sources = []
-    for name, source in config.data.sources.items():
-        if not source.ratio:
-            continue
-        dataset = get_dataset(source.dataset, **source.options)
-        mapper = SampleMapper(
-            tokenizer,
-            image_size=config.image.size,
-            num_image_tokens=config.num_image_tokens,
-            task=source.task,
-            training=True,
-            settings=_unify_settings(config, source.response or config.response.kind),
-            phrase_pool=_phrases(dataset) if source.task == "grounding" else (),
-            max_length=config.prompt.max_length,
-            seed=config.train.seed,
-        )
-        sources.append(MixSource(name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size))
-    mixture = TaskMixture(sources, seed=config.train.seed)
-    return TrainingMixture(mixture, config=config, pad_id=tokenizer.pad_id)
-
-
-def _unify_settings(config: Config, response: str) -> UnifySettings:
-    names = config.names  # keys of NamesConfig are final: full_limit, full_probability, sizes, phrase_negatives
-    return UnifySettings(
-        names=NameSampling(
-            full_limit=names.full_limit,
-            full_probability=names.full_probability,
-            sizes=(names.sizes[0], names.sizes[1]),
-            phrase_negatives=(names.phrase_negatives[0], names.phrase_negatives[1]),
-            shuffle=names.shuffle,
-            max_tokens=names.max_tokens,
-        ),
-        response_kind=response,
-        caption_dropout=config.response.caption_dropout,
-        dedupe=config.prompt.dedupe,
-    )
-
-
-def _phrases(dataset: Sequence[Record], limit: int = 500) -> tuple[str, ...]:
-    """Phrases of the first records, the pool that negatives are drawn from."""
-    found: dict[str, None] = {}
-    for index in range(min(limit, len(dataset))):
-        found.update({a.phrase: None for a in dataset[index].annotations if a.phrase})
-    return tuple(found)
-
-
-def build_trainer_settings(config: Config) -> TrainerSettings:
-    """Settings of the training loop."""
-    train = config.train
-    return TrainerSettings(
-        steps=train.steps,
-        accumulation=train.grad_accumulation,
-        clip_norm=config.optim.clip_norm,
-        precision=train.precision,
-        seed=train.seed,
-        num_workers=config.data.num_workers,
-        log_every=train.log_every or train.steps,
-        max_seconds=train.time_limit,
-    )
-
-
-def build_optimizer_settings(config: Config) -> OptimizerSettings:
-    """Settings of AdamW and its schedule."""
-    optim = config.optim
-    scales = {"encoder.": optim.encoder_lr_scale} if config.model.encoder.train else {}
-    return OptimizerSettings(
-        lr=optim.lr,
-        weight_decay=optim.weight_decay,
-        betas=(optim.betas[0], optim.betas[1]),
-        eps=optim.eps,
-        lr_scales=scales,
-        warmup_ratio=optim.warmup_ratio,
-        schedule=optim.schedule,
-        ema_decay=optim.ema_decay or None,
-    )
-
-
-def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
-    """Stop training parameters whose name starts with one of the prefixes.
-
-    Raises:
-        ValueError: a prefix matches nothing.
-    """
-    for prefix in prefixes:
-        matched = [parameter for name, parameter in model.named_parameters() if name.startswith(prefix)]
-        if not matched:
-            raise ValueError(f"train.freeze: no parameter name starts with {prefix!r}")
-        for parameter in matched:
-            parameter.requires_grad_(False)
 
 
 def build_postprocess(config: Config) -> PostprocessSettings:

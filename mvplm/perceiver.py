@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mvplm.build import build_collate
 from mvplm.config import Config
-from mvplm.data.collate import collate
 from mvplm.data.images import load_image
 from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify import UnifySettings
@@ -18,11 +18,12 @@ from mvplm.engine.step import to_float32
 from mvplm.models.mvplm import MVPLM
 from mvplm.models.states import Perceived, VisualFeatures
 from mvplm.postprocess import PostprocessSettings, postprocess
-from mvplm.prompts import PromptTokenizer
+from mvplm.prompts import PromptTokenizer, clean_text
 from mvplm.structures import Batch, Expression, Perception, Record, Sample, Vocabulary
 
 WORD_TASKS = ("instance", "panoptic", "semantic", "detection", "grounding")
 SENTENCE_TASKS = ("referring",)
+THING_TASKS = ("instance", "detection")
 
 Picture = Any
 """A path, a PIL image, a uint8 RGB array (H, W, 3), or a tensor (3, H, W) of uint8 or of floats in [0, 1]."""
@@ -122,10 +123,11 @@ class Perceiver:
 
         Args:
             image: one picture or a list; None asks about the picture of :meth:`set_image`.
-            classes: names to look for; one list for all images, or a list per image.
+            classes: names to look for; one list for all images, or a list per image. Instance and detection look for
+                things only: names of stuff find nothing there.
             text: an expression, or several about the same image (which is encoded once).
             task: for ``classes`` instance (default), panoptic, semantic, detection or grounding; for ``text``
-                referring (default).
+                referring (default). Grounding takes every name for a phrase about a thing.
             stuff: which of the classes are stuff (sky, grass); by default those the model's vocabulary says.
             batch_size: images per forward pass.
             mode: "caption" lets the model describe the picture first, "skip" does not.
@@ -135,16 +137,18 @@ class Perceiver:
             A Perception for one image, a list for a list of images; with a list of expressions, a list per image.
 
         Raises:
-            ValueError: both or neither of ``classes`` and ``text``, a task that does not go with them, a picture that
-                cannot be read (the message names it).
+            ValueError: both or neither of ``classes`` and ``text``, nothing in them, a task that does not go with them,
+                a picture that cannot be read (the message names it).
         """
         task = _checked_task(task, classes=classes, text=text)
         several = isinstance(image, (list, tuple))
         if image is None and self._current is None:
             raise ValueError("give an image, or call set_image() first")
         pictures: list[Picture] = [None] if image is None else list(image) if several else [image]
-        questions = self._questions(len(pictures), several, classes=classes, text=text, stuff=stuff)
-        size = batch_size or self.config.infer.batch_size
+        questions = self._questions(len(pictures), several, task=task, classes=classes, text=text, stuff=stuff)
+        size = self.config.infer.batch_size if batch_size is None else batch_size
+        if size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {size}")
         answers: list[list[Perception]] = []
         for start in range(0, len(pictures), size):
             chunk = pictures[start : start + size]
@@ -165,7 +169,7 @@ class Perceiver:
         """Run the vision side on some pictures."""
         arrays = [load_image(image) for image in images]
         mapper, probe = self.mapper("referring"), Question(expression="it")
-        samples = [_sample(mapper, array, probe, index=i) for i, array in enumerate(arrays)]
+        samples = [_sample(mapper, array, question=probe, index=i) for i, array in enumerate(arrays)]
         batch = self._collate(samples)
         with torch.inference_mode(), self._autocast():
             features = self.model.encode(batch.images, batch.valid_sizes)
@@ -186,14 +190,15 @@ class Perceiver:
         answers: list[list[Perception]] = [[] for _ in questions]
         for start in range(0, len(rows), batch_size):
             chunk = rows[start : start + batch_size]
-            mapper = self.mapper(task, mode)
-            samples = [_sample(mapper, encoded.arrays[i], question, index=i) for i, question in chunk]
+            # Without a record there are no phrases to collect: the names themselves are listed, as for detection.
+            mapper = self.mapper("detection" if task == "grounding" else task, mode)
+            samples = [_sample(mapper, encoded.arrays[i], question=question, index=i) for i, question in chunk]
             features = encoded.features.select([i for i, _ in chunk])
             looked = self.look(self._collate(samples), features=features, mode=mode)
             found = self.answer(looked, task=task, settings=settings)
-            for (i, _), perception in zip(chunk, found, strict=True):
+            for (i, question), perception in zip(chunk, found, strict=True):
                 perception._image = encoded.arrays[i]
-                answers[i].append(perception)
+                answers[i].append(_with_every_name(perception, question))
         return answers
 
     def look(self, batch: Batch, *, features: VisualFeatures | None = None, mode: str | None = None) -> "Looked":
@@ -228,11 +233,12 @@ class Perceiver:
         for row, perception in enumerate(found):
             perception.caption = looked.captions[row]
             perception.forced_summary = bool(looked.perceived.forced[row])
+            perception.display_score = self.config.post.display_score
             perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
         return found
 
     def save(self, directory: str | Path, *, half: bool = False, provenance: dict[str, Any] | None = None) -> Path:
-        """Write weights (safetensors), configuration, tokenizer and vocabulary into a directory that :func:`load` reads.
+        """Write weights (safetensors), configuration, tokenizer and vocabulary into a directory for :func:`load`.
 
         Args:
             directory: made when missing.
@@ -259,15 +265,7 @@ class Perceiver:
 
     def collate(self, samples: Sequence[Sample]) -> Batch:
         """A batch of samples in this model's frame and normalisation."""
-        image = self.config.image
-        return collate(
-            samples,
-            pad_id=self.tokenizer.pad_id,
-            num_image_tokens=self.config.num_image_tokens,
-            image_size=image.size,
-            mean=image.mean,
-            std=image.std,
-        )
+        return build_collate(self.config, self.tokenizer)(samples)
 
     def _collate(self, samples: Sequence[Sample]) -> Batch:
         return self.collate(samples).to(self.device)
@@ -277,6 +275,7 @@ class Perceiver:
         count: int,
         several: bool,
         *,
+        task: str,
         classes: Sequence[str] | Sequence[Sequence[str]] | None,
         text: str | Sequence[str] | None,
         stuff: Iterable[str] | None,
@@ -288,10 +287,15 @@ class Perceiver:
         nested = bool(classes) and not isinstance(classes[0], str)
         if nested and (not several or len(classes) != count):
             raise ValueError(f"a list of class lists needs one per image: got {len(classes)} for {count} image(s)")
-        lists = [tuple(entry) for entry in classes] if nested else [tuple(classes)] * count
-        known = self._stuff_names() if stuff is None else {name.strip().lower() for name in stuff}
-        flags = [tuple(name.strip().lower() not in known for name in names) for names in lists]
-        return [[Question(names, isthing)] for names, isthing in zip(lists, flags, strict=True)]
+        lists = [_cleaned(entry) for entry in classes] if nested else [_cleaned(classes)] * count
+        known = self._stuff_names() if stuff is None else {name.lower() for name in _cleaned(stuff, "stuff")}
+        questions = []
+        for names in lists:
+            isthing = tuple(task == "grounding" or name.lower() not in known for name in names)
+            if task in THING_TASKS and not any(isthing):
+                raise ValueError(f"task {task!r} looks for things, but all classes are stuff: {', '.join(names)}")
+            questions.append([Question(names, isthing)])
+        return questions
 
     def _stuff_names(self) -> set[str]:
         if self.vocabulary is None:
@@ -310,6 +314,8 @@ def _checked_task(task: str | None, *, classes: Any, text: Any) -> str:
         raise ValueError(f"classes must be a list of names, got the string {classes!r}")
     if classes is not None and not len(classes):
         raise ValueError("classes is empty: give at least one name")
+    if text is not None and not len(text):
+        raise ValueError("text is empty: say what to look for")
     choices = WORD_TASKS if text is None else SENTENCE_TASKS
     if task is not None and task not in choices:
         asked = "classes" if text is None else "text"
@@ -317,7 +323,28 @@ def _checked_task(task: str | None, *, classes: Any, text: Any) -> str:
     return task or choices[0]
 
 
-def _sample(mapper: SampleMapper, array: np.ndarray, question: Question, *, index: int) -> Sample:
+def _cleaned(names: Any, what: str = "classes") -> tuple[str, ...]:
+    """Names with their whitespace collapsed. Raises ValueError for a bare string, an empty list or an empty name."""
+    if isinstance(names, str):
+        raise ValueError(f"{what} must be a list of names, got the string {names!r}")
+    cleaned = tuple(clean_text(name) for name in names)
+    if what == "classes" and not cleaned:
+        raise ValueError("classes is empty: give at least one name")
+    return cleaned
+
+
+def _with_every_name(perception: Perception, question: Question) -> Perception:
+    """The answer with the names that were asked; a prompt about things leaves those of stuff out."""
+    if question.expression is not None or len(perception.query) == len(question.names):
+        return perception
+    instances = perception.instances
+    assert instances is not None
+    places = torch.tensor([place for place, isthing in enumerate(question.isthing) if isthing])
+    moved = replace(instances, class_index=places[instances.class_index])
+    return replace(perception, query=list(question.names), instances=moved)
+
+
+def _sample(mapper: SampleMapper, array: np.ndarray, *, question: Question, index: int) -> Sample:
     size = (int(array.shape[0]), int(array.shape[1]))
     if question.expression is not None:
         record = Record(index, array, size, expressions=(Expression(question.expression, ()),))

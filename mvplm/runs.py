@@ -10,16 +10,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mvplm.build import (
+from mvplm.build import build_model, build_postprocess, build_tokenizer, load_initial_weights
+from mvplm.build_training import (
     build_criterion,
     build_mixture,
-    build_model,
     build_optimizer_settings,
-    build_postprocess,
-    build_tokenizer,
     build_trainer_settings,
     build_weights,
-    freeze,
 )
 from mvplm.config import Config, EvalSetConfig, config_hash, to_yaml
 from mvplm.data.catalog import get_dataset
@@ -30,9 +27,12 @@ from mvplm.engine import (
     EvalHook,
     Hook,
     MetricsWriter,
+    NoteHook,
     ProgressHook,
     Trainer,
     TrainSummary,
+    freeze,
+    join_processes,
     load_weights,
     open_checkpoint,
     seed_everything,
@@ -63,10 +63,13 @@ def run_training(
     """
     out = Path(config.train.output)
     out.mkdir(parents=True, exist_ok=True)
+    join_processes(config.train.device)
     seed_everything(config.train.seed)
     tokenizer = build_tokenizer(config)
     model = build_model(config, tokenizer)
-    if config.train.init_from:
+    if not resume:
+        load_initial_weights(model, config)
+    if config.train.init_from and not resume:
         load_weights(model, Path(config.train.init_from) / WEIGHTS_FILE, allow_missing=config.train.init_allow)
     freeze(model, config.train.freeze)
     model.llm.gradient_checkpointing(config.train.gradient_checkpointing)
@@ -78,20 +81,24 @@ def run_training(
         mixture=mixture,
         settings=build_trainer_settings(config),
         optimizer=build_optimizer_settings(config),
-        hooks=(*_standard_hooks(config, tokenizer, out, overwrite=overwrite), *hooks),
+        hooks=(*_standard_hooks(config, tokenizer, overwrite=overwrite), *hooks),
     )
-    (out / CONFIG_FILE).write_text(to_yaml(config), encoding="utf-8")
     return trainer.train(resume_from=out / "checkpoints" if resume else None)
 
 
-def _standard_hooks(config: Config, tokenizer: PromptTokenizer, out: Path, *, overwrite: bool) -> list[Hook]:
+def _standard_hooks(config: Config, tokenizer: PromptTokenizer, *, overwrite: bool) -> list[Hook]:
     from mvplm.visualize import plot_curves
 
     train = config.train
+    out = Path(train.output)
     log = out / "metrics.jsonl"
-    hooks: list[Hook] = [MetricsWriter(log, tensorboard=out / "tensorboard"), ProgressHook()]
+    hooks: list[Hook] = [
+        NoteHook(out / CONFIG_FILE, to_yaml(config)),
+        MetricsWriter(log, tensorboard=out / "tensorboard"),
+        ProgressHook(),
+    ]
     if train.eval_every and config.eval.sets:
-        hooks.append(EvalHook(_evaluation_function(config, tokenizer, out), every=train.eval_every))
+        hooks.append(EvalHook(_evaluation_function(config, tokenizer), every=train.eval_every))
     hooks.append(CurvesHook(log, out / "curves.png", draw=plot_curves))
 
     def extras(folder: Path) -> None:
@@ -110,9 +117,7 @@ def _standard_hooks(config: Config, tokenizer: PromptTokenizer, out: Path, *, ov
     return hooks
 
 
-def _evaluation_function(
-    config: Config, tokenizer: PromptTokenizer, out: Path
-) -> Callable[[nn.Module], Mapping[str, float]]:
+def _evaluation_function(config: Config, tokenizer: PromptTokenizer) -> Callable[[nn.Module], Mapping[str, float]]:
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         perceiver = Perceiver(model, tokenizer, config=config, settings=build_postprocess(config))
         return evaluate_perceiver(perceiver, config)
@@ -169,7 +174,8 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver
         average = checkpoint.path / "ema.safetensors"
         if average.is_file():
             load_weights(model, average, allow_missing=("",))
-        return Perceiver(model, tokenizer, config=config, settings=build_postprocess(config))
+        place = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
+        return Perceiver(model.to(place), tokenizer, config=config, settings=build_postprocess(config))
     perceiver = load_perceiver(weights or config.train.output)
     perceiver.settings = build_postprocess(config)
     perceiver.config.infer = config.infer
@@ -189,7 +195,8 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     dataset = get_dataset(entry.dataset, **entry.options)
     task = "referring" if entry.task in _SENTENCES else entry.task
     vocabulary: Vocabulary | None = dataset[0].vocabulary
-    groups = getattr(dataset, "name_groups", None) if task == "detection" else None
+    # A prefix names the whole set, so its names are not told apart.
+    groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
     evaluator = make_evaluator(task, vocabulary, groups=groups)
     count = min(limit, len(dataset)) if limit else len(dataset)
     batches = evaluation_batches(

@@ -116,7 +116,8 @@ def parse_options(items: Sequence[str]) -> dict[str, Any]:
 def _print_tokens(source: "SourceConfig", config_file: Path | None, *, number: int, start: int) -> None:
     from dataclasses import replace
 
-    from mvplm.build import build_mixture, build_tokenizer
+    from mvplm.build import build_tokenizer
+    from mvplm.build_training import build_mixture
     from mvplm.config import load_config
     from mvplm.data.show import show_tokens
 

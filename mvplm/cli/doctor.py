@@ -2,18 +2,19 @@
 
 
 def doctor() -> None:
-    """Print versions, devices, precision and where data is looked for."""
+    """Print versions, devices, precision, the kernels in use, the shipped models and where data is looked for."""
     from rich.console import Console
     from rich.table import Table
 
     from mvplm.data.catalog import datasets_root
     from mvplm.engine import describe_environment
+    from mvplm.models.ops.deform_attn import BACKENDS, live_backend
     from mvplm.pretrained import shipped_models
 
     root = datasets_root()
     rows = {
         **describe_environment(),
-        "deformable attention": "plain PyTorch (reference)",
+        "deformable attention": f"{live_backend()} (of {', '.join(BACKENDS)})",
         "trained models": ", ".join(shipped_models()) or "none",
         "data sets": f"{root.resolve()}{'' if root.is_dir() else ' (absent)'}",
     }

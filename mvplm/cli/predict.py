@@ -58,14 +58,17 @@ def summary(answer: Any) -> str:
         labels = [segment.label for segment in answer.panoptic.segments]
     elif answer.instances is not None:
         shown = zip(answer.instances.labels, answer.instances.scores.tolist(), strict=True)
-        labels = [label for label, score in shown if score > 0.5]
+        labels = [label for label, score in shown if score >= answer.display_score]
     elif answer.semantic is not None:
         present = set(answer.semantic.class_map.flatten().tolist())
         labels = [label for index, label in enumerate(answer.semantic.labels) if index in present]
     else:
         labels = []
     counts = {label: labels.count(label) for label in labels}
-    return ", ".join(label if n == 1 else f"{n} x {label}" for label, n in counts.items()) or "nothing above 0.5"
+    return (
+        ", ".join(label if n == 1 else f"{n} x {label}" for label, n in counts.items())
+        or f"nothing above {answer.display_score:g}"
+    )
 
 
 def _names(text: str) -> list[str]:

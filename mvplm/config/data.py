@@ -73,7 +73,6 @@ class NamesConfig(Section):
     """Lists of names in training prompts.
 
     Attributes:
-        synonyms: "first" of comma-separated synonyms, or all of them "joined".
         full_limit: vocabularies up to this many names are "small".
         full_probability: probability of showing a small vocabulary completely; else negatives are drawn.
         sizes: [low, high] length of the list for large vocabularies.
@@ -82,7 +81,6 @@ class NamesConfig(Section):
         max_tokens: budget of the list in tokens.
     """
 
-    synonyms: str = setting("first", choices=("first", "joined"))
     full_limit: int = setting(150, low=1)
     full_probability: float = setting(0.5, low=0, high=1)
     sizes: list[int] = setting([80, 120], length=2, low=0)
@@ -120,12 +118,10 @@ class DataConfig(Section):
         sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
             A later file removes a source of its base with ``name: null``.
         num_workers: loader processes; results do not depend on it.
-        exclude_eval_images: leave images of evaluation splits out of training.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     num_workers: int = setting(0, low=0)
-    exclude_eval_images: bool = True
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, asdict, fields, is_dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from mvplm.config.base import Section, near, value_problem
 from mvplm.config.presets import PRESETS, preset_tree
 from mvplm.config.schema import Config, cross_problems
 from mvplm.config.tree import Layer, override_layers, read_layers
+
+_LOGGER = logging.getLogger("mvplm.config")
 
 
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -72,6 +75,10 @@ def _preset_layers(layers: Sequence[Layer], errors: list[str]) -> list[Layer]:
     return [Layer(preset_tree(name), f"preset {name!r}")]
 
 
+RETIRED = frozenset({"data.exclude_eval_images", "model.dn.sentence", "names.synonyms"})
+"""Keys that written-out configurations of earlier runs hold although nothing ever read them; they are passed over."""
+
+
 class _Filler:
     """Writes the tree of one layer into the typed node, section by section, and collects what does not fit."""
 
@@ -86,6 +93,9 @@ class _Filler:
         known = {spec.name: spec for spec in fields(schema)}
         for key, value in tree.items():
             dotted = f"{prefix}.{key}" if prefix else str(key)
+            if dotted in RETIRED:
+                _LOGGER.warning("%s: %s has no effect and is passed over", self.origin, dotted)
+                continue
             if key not in known:
                 hint = near(key, list(known)) or _elsewhere(dotted)
                 self._problem(f"unknown key {dotted}{hint}; known here: {', '.join(known)}")

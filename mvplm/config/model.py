@@ -18,7 +18,8 @@ class EncoderConfig(Section):
         name: timm model name; not used by Swin.
         kwargs: arguments of the encoder: for Swin embed_dim, depths, num_heads, window_size where they differ from the
             published ones; for timm those of ``timm.create_model``.
-        weights: file or directory with weights to start from; None starts from random numbers.
+        weights: safetensors file with the encoder's parameters under its own names, to start from; it must fit exactly.
+            None starts from random numbers.
         train: update the encoder. A frozen encoder runs in evaluation mode.
         train_droppath: largest stochastic-depth rate while it is trained.
     """
@@ -54,7 +55,7 @@ class LanguageConfig(Section):
 
     Attributes:
         kind: "phi" builds a Phi of the sizes below; "auto" takes any causal model of transformers from ``path``.
-        path: directory or Hub id with weights; None starts from random numbers (only for "phi").
+        path: directory or Hub id of the causal model; "phi" has none.
         tokenizer: "scenes" (the small one learned from the embedded dataset's texts), or a directory or Hub id.
         vocab_size: size of the "scenes" tokenizer.
         embedding_rows: rows of the embedding matrix; 0 takes the tokenizer's size.
@@ -195,21 +196,19 @@ class DecoderConfig(Section):
 
 @dataclass
 class DenoisingConfig(Section):
-    """Denoising queries (training only).
+    """Denoising queries of word tasks (training only).
 
     Attributes:
         budget: slots per image; 0 switches denoising off.
         box_noise: largest relative shift and scale of a noised box.
         label_noise: probability of a wrong name.
         overflow: with more targets than slots "subsample" them or "skip" denoising for the step.
-        sentence: also denoise for sentence tasks.
     """
 
     budget: int = setting(100, low=0)
     box_noise: float = setting(0.4, low=0, high=1)
     label_noise: float = setting(0.0, low=0, high=1)
     overflow: str = setting("subsample", choices=("subsample", "skip"))
-    sentence: bool = False
 
 
 @dataclass

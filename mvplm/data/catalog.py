@@ -4,7 +4,6 @@ import inspect
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from mvplm.data.datasets.coco_files import CocoFiles, find_coco_files
 from mvplm.data.datasets.coco_mini import coco_mini_files, load_coco_mini
 from mvplm.data.datasets.scenes import load_scenes
 from mvplm.structures import Record
+from mvplm.structures.choices import near_matches
 
 Loader = Callable[..., Sequence[Record]]
 ROOT_VARIABLE = "MVPLM_DATASETS"
@@ -67,8 +67,7 @@ def list_datasets() -> list[str]:
 def dataset_entry(name: str) -> CatalogEntry:
     """Entry of a name. Raises ValueError with the choices when it is unknown."""
     if name not in _ENTRIES:
-        near = get_close_matches(name, _ENTRIES, 1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = near_matches(name, _ENTRIES, most=1)
         raise ValueError(f"unknown dataset {name!r}{hint} (datasets: {', '.join(list_datasets())})")
     return _ENTRIES[name]
 
@@ -103,6 +102,5 @@ def _check_options(name: str, loader: Loader, *, options: dict[str, Any]) -> Non
     known = [p.name for p in parameters]
     unknown = [option for option in options if option not in known]
     if unknown:
-        near = get_close_matches(unknown[0], known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = near_matches(unknown[0], known)
         raise ValueError(f"dataset {name!r} has no option {unknown[0]!r}{hint} (options: {', '.join(known)})")

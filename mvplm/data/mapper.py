@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_masks, resized_size
 from mvplm.data.unify import UnifySettings, unify
-from mvplm.prompts import PromptTokenizer, render
+from mvplm.prompts import PromptTokenizer, fixed_length, render
 from mvplm.structures import Annotation, BoxFormat, Record, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
 from mvplm.structures.masks import decode_mask
@@ -28,7 +29,8 @@ class SampleMapper:
         num_image_tokens: V, places left for visual tokens in the prompt.
         task: one of the tasks of a sample.
         training: draw names, order and captions at random; otherwise the caller's order and no response.
-        settings: how names and responses are chosen.
+        settings: how names and responses are chosen. Without ``room`` in them, lists of names are cut in training so
+            that the prompt keeps within ``max_length``.
         phrase_pool: phrases of the whole dataset, negatives for phrase grounding.
         max_length: longest prompt in tokens.
         keep_target: attach the target (always wanted in training; optional in evaluation).
@@ -55,6 +57,9 @@ class SampleMapper:
         self.task = task
         self.training = training
         self.settings = settings if settings is not None else UnifySettings()
+        if training and self.settings.room is None:
+            fixed = fixed_length(tokenizer, num_image_tokens=num_image_tokens)
+            self.settings = replace(self.settings, room=max_length - fixed)
         self.phrase_pool = tuple(phrase_pool)
         self.max_length = max_length
         self.keep_target = keep_target

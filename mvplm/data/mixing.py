@@ -174,6 +174,27 @@ class TaskMixture:
         return Visit(epoch, int(order[place]))
 
 
+class TrainingMixture:
+    """A mixture together with how its samples become batches: what a training loop draws from.
+
+    Args:
+        mixture: gives the samples.
+        collate: makes a batch of them; must be picklable where workers are spawned.
+    """
+
+    def __init__(self, mixture: TaskMixture, collate: Collate) -> None:
+        self.mixture = mixture
+        self.collate = collate
+
+    def batches(self, start_step: int, *, num_workers: int = 0) -> Iterator[tuple[int, Batch]]:
+        """Yield (micro-step, batch) from ``start_step`` on."""
+        return self.mixture.batches(start_step, collate=self.collate, num_workers=num_workers)
+
+    def state_dict(self) -> dict[str, int]:
+        """JSON-ready position of the mixture."""
+        return self.mixture.state_dict()
+
+
 class _Steps(Dataset):
     """A map from step to batch, for the loader's workers."""
 

@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from mvplm.structures.choices import check_choice
+
 SEVERITIES = ("error", "warning", "info")
 
 
@@ -15,8 +17,7 @@ class Problem:
     message: str
 
     def __post_init__(self) -> None:
-        if self.severity not in SEVERITIES:
-            raise ValueError(f"severity must be one of {SEVERITIES}, got {self.severity!r}")
+        check_choice("severity", self.severity, choices=SEVERITIES)
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.where}: {self.message}"

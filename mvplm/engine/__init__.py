@@ -3,11 +3,12 @@
 from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, LoadReport, load_weights, open_checkpoint
 from mvplm.engine.curves import CurvesHook
 from mvplm.engine.ema import WeightAverage
-from mvplm.engine.environment import describe_environment, library_versions
-from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook
+from mvplm.engine.environment import describe_environment
+from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
-from mvplm.engine.optim import Schedule, build_optimizer, format_groups, parameter_groups
+from mvplm.engine.optim import Schedule, build_optimizer, format_groups, freeze, parameter_groups
+from mvplm.engine.processes import join_processes
 from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
@@ -24,6 +25,7 @@ __all__ = [
     "LossRecord",
     "MetricsWriter",
     "NonFiniteLossError",
+    "NoteHook",
     "OptimizerSettings",
     "ProgressHook",
     "Schedule",
@@ -35,7 +37,8 @@ __all__ = [
     "capture_rng",
     "describe_environment",
     "format_groups",
-    "library_versions",
+    "freeze",
+    "join_processes",
     "load_weights",
     "open_checkpoint",
     "parameter_groups",

@@ -1,4 +1,4 @@
-"""What this machine offers, as rows for a diagnosis and as versions for result files."""
+"""What this machine offers, as rows for a diagnosis."""
 
 import os
 import platform
@@ -6,30 +6,7 @@ from importlib import metadata
 
 import torch
 
-_LIBRARIES = (
-    "mvplm",
-    "torch",
-    "torchvision",
-    "transformers",
-    "timm",
-    "accelerate",
-    "safetensors",
-    "numpy",
-    "scipy",
-    "pycocotools",
-)
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a result; "missing" where one is not installed."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "missing"
-    versions["torch"] = torch.__version__  # with its build, e.g. +cu130
-    return versions
+from mvplm.structures.versions import library_versions
 
 
 def describe_environment() -> dict[str, str]:

@@ -42,6 +42,19 @@ class Hook:
         """Called at any end, also after an error."""
 
 
+class NoteHook(Hook):
+    """Writes a text file, such as the run's configuration, once no hook has refused the run."""
+
+    def __init__(self, path: str | Path, text: str) -> None:
+        self.path = Path(path)
+        self.text = text
+
+    def before_train(self, trainer: "Trainer") -> None:
+        """Write the file (main process)."""
+        if trainer.is_main:
+            self.path.write_text(self.text, encoding="utf-8")
+
+
 class CheckpointHook(Hook):
     """Saves every ``every`` steps and at a clean end."""
 

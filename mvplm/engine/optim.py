@@ -1,14 +1,14 @@
 """Parameter groups, AdamW and its learning-rate schedule."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import torch
 from torch import Tensor, nn
 
 from mvplm.engine.settings import OptimizerSettings
+from mvplm.structures.choices import near_matches
 
 _MATRIX_OWNERS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.modules.conv._ConvNd)
 
@@ -70,7 +70,7 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[Para
     Raises:
         ValueError: nothing is trainable, or a prefix of ``lr_scales`` matches no parameter.
     """
-    _check_prefixes(model, settings.lr_scales)
+    _check_prefixes(model, settings.lr_scales, what="lr_scales")
     decaying = _decaying_names(model)
     sorted_names: dict[tuple[str, bool], list[str]] = {}
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -90,6 +90,18 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[Para
         )
         for (prefix, decays), names in sorted(sorted_names.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
+
+
+def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
+    """Stop training the parameters of ``model`` whose name starts with one of ``prefixes``.
+
+    Raises:
+        ValueError: a prefix matches no parameter.
+    """
+    _check_prefixes(model, prefixes, what="freeze")
+    for name, parameter in model.named_parameters():
+        if name.startswith(tuple(prefixes)):
+            parameter.requires_grad_(False)
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], settings: OptimizerSettings) -> torch.optim.AdamW:
@@ -174,11 +186,10 @@ def _decaying_names(model: nn.Module) -> set[str]:
     return names
 
 
-def _check_prefixes(model: nn.Module, scales: Mapping[str, float]) -> None:
+def _check_prefixes(model: nn.Module, prefixes: Iterable[str], *, what: str) -> None:
     names = [name for name, _ in model.named_parameters()]
-    for prefix in scales:
+    for prefix in prefixes:
         if not any(name.startswith(prefix) for name in names):
             known = sorted({name.split(".")[0] + "." for name in names})
-            near = get_close_matches(prefix, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"lr_scales: no parameter starts with {prefix!r}{hint} Known: {', '.join(known)}")
+            hint = near_matches(prefix, known)
+            raise ValueError(f"{what}: no parameter starts with {prefix!r}{hint} (known: {', '.join(known)})")

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
+
+from mvplm.structures.choices import check_choice
 
 PRECISIONS = ("fp32", "bf16")
 SCHEDULES = ("cosine", "linear", "constant")
@@ -36,7 +37,7 @@ class OptimizerSettings:
     ema_decay: float | None = None
 
     def __post_init__(self) -> None:
-        _choice("schedule", self.schedule, choices=SCHEDULES)
+        check_choice("schedule", self.schedule, choices=SCHEDULES)
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")
         if self.weight_decay < 0:
@@ -86,18 +87,11 @@ class TrainerSettings:
     max_seconds: float | None = None
 
     def __post_init__(self) -> None:
-        _choice("precision", self.precision, choices=PRECISIONS)
-        _choice("device", self.device, choices=("auto", "cpu"))
+        check_choice("precision", self.precision, choices=PRECISIONS)
+        check_choice("device", self.device, choices=("auto", "cpu"))
         for name in ("steps", "accumulation", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("clip_norm", "num_workers", "nonfinite_limit"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
-
-
-def _choice(name: str, value: str, *, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}{hint}")

@@ -21,7 +21,6 @@ from mvplm.engine.checkpoint import (
     unique_state,
 )
 from mvplm.engine.ema import WeightAverage
-from mvplm.engine.environment import library_versions
 from mvplm.engine.hooks import Hook
 from mvplm.engine.losslog import LossLog, StepLosses
 from mvplm.engine.optim import (
@@ -37,6 +36,7 @@ from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_s
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.signals import StopSignals
 from mvplm.engine.step import TrainingStep
+from mvplm.structures.versions import library_versions
 
 _LOGGER = logging.getLogger("mvplm.engine")
 

@@ -1,4 +1,4 @@
-"""Evaluation: exact metrics with ``update / compute / reset``, evaluators that feed them, and the report they end in."""
+"""Evaluation: exact metrics with ``update / compute / reset``, evaluators that feed them, and the report at the end."""
 
 from mvplm.evaluation.box_accuracy import BoxAccuracy
 from mvplm.evaluation.detection import DetectionAP

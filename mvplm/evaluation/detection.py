@@ -3,7 +3,7 @@
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mvplm.evaluation.metric import Metric
@@ -19,6 +19,15 @@ class TrueObject:
     segmentation: Any = None
     iscrowd: bool = False
     area: float | None = None
+
+
+@dataclass
+class _CocoLists:
+    """The three lists pycocotools works on."""
+
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    results: list[dict[str, Any]] = field(default_factory=list)
 
 
 class DetectionAP(Metric):
@@ -68,31 +77,30 @@ class DetectionAP(Metric):
 
     def compute(self) -> dict[str, float]:
         """``box_AP``, ``box_AP50`` and, with masks, ``mask_AP``, ``mask_AP50`` in percent."""
-        images, annotations, results = self._coco_lists()
+        lists = self._coco_lists()
         out = {}
         for name, kind in (("box", "bbox"), ("mask", "segm")) if self.masks else (("box", "bbox"),):
-            ap = _coco_ap(images, annotations, results, kind=kind, classes=self.classes, most=self.max_detections)
+            ap = _coco_ap(lists, kind=kind, classes=self.classes, most=self.max_detections)
             out[f"{name}_AP"], out[f"{name}_AP50"] = ap["AP"], ap["AP50"]
         return out
 
-    def _coco_lists(self) -> Any:
-        images, annotations, results = [], [], []
+    def _coco_lists(self) -> _CocoLists:
+        lists = _CocoLists()
         for image_id, (predictions, truth, (height, width)) in enumerate(self._gathered(), start=1):
-            images.append({"id": image_id, "height": height, "width": width})
-            results += [{**entry, "image_id": image_id} for entry in predictions]
+            lists.images.append({"id": image_id, "height": height, "width": width})
+            lists.results += [{**entry, "image_id": image_id} for entry in predictions]
             for item in truth:
-                annotations.append(_coco_annotation(item, image_id, len(annotations) + 1, (height, width)))
-        return images, annotations, results
+                entry = {"id": len(lists.annotations) + 1, "image_id": image_id}
+                lists.annotations.append({**entry, **_coco_annotation(item, (height, width))})
+        return lists
 
 
-def _coco_annotation(item: TrueObject, image_id: int, annotation_id: int, size: tuple[int, int]) -> dict[str, Any]:
+def _coco_annotation(item: TrueObject, size: tuple[int, int]) -> dict[str, Any]:
     x1, y1, x2, y2 = item.box
     area = item.area
     if area is None:
         area = (x2 - x1) * (y2 - y1) if item.segmentation is None else mask_area(item.segmentation, size)
     entry = {
-        "id": annotation_id,
-        "image_id": image_id,
         "category_id": item.class_index,
         "bbox": [x1, y1, x2 - x1, y2 - y1],
         "area": float(area),
@@ -103,21 +111,24 @@ def _coco_annotation(item: TrueObject, image_id: int, annotation_id: int, size: 
     return entry
 
 
-def _coco_ap(
-    images: list[dict], annotations: list[dict], results: list[dict], *, kind: str, classes: list[int], most: int
-) -> dict[str, float]:
+def _coco_ap(lists: _CocoLists, *, kind: str, classes: list[int], most: int) -> dict[str, float]:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if not annotations or not results:
+    if not lists.annotations or not lists.results:
         return {"AP": 0.0, "AP50": 0.0}
-    if kind == "bbox":  # loadRes would read areas and boxes off the masks if it saw any
-        results = [{k: v for k, v in entry.items() if k != "segmentation"} for entry in results]
+    # With boxes, loadRes would read areas and boxes off the masks if it saw any.
+    hidden = "segmentation" if kind == "bbox" else None
+    results = [{k: v for k, v in entry.items() if k != hidden} for entry in lists.results]
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
-        truth.dataset = {"images": images, "annotations": annotations, "categories": [{"id": c} for c in classes]}
+        truth.dataset = {
+            "images": lists.images,
+            "annotations": lists.annotations,
+            "categories": [{"id": c} for c in classes],
+        }
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes([dict(entry) for entry in results]), kind)
+        evaluation = COCOeval(truth, truth.loadRes(results), kind)
         evaluation.params.catIds = classes
         evaluation.params.maxDets = [1, 10, most]
         evaluation.evaluate()

@@ -1,7 +1,6 @@
 """Evaluators: they take a record and what was perceived in it, feed the metrics of a task and name the results."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Protocol
 
 import numpy as np
@@ -12,6 +11,7 @@ from mvplm.evaluation.panoptic import PanopticQuality, Segment
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.semantic import SemanticIoU
 from mvplm.evaluation.truth import true_mask, true_objects, true_panoptic, true_semantic
+from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
 from mvplm.structures.vocabulary import Vocabulary
@@ -100,13 +100,13 @@ class DetectionEvaluator:
 
     def __init__(self, vocabulary: Vocabulary, *, task: str, groups: Mapping[str, Sequence[str]] | None = None) -> None:
         self.tasks = (task,)
-        self.places = {name: place for place, name in enumerate(vocabulary.names)}
+        self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
         masks, count = task == "instance", len(vocabulary)
         things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
         self.metrics = {"detection": DetectionAP(count, things, masks=masks)}
         if groups:
             self.metrics = {
-                group: DetectionAP(count, [self.places[name] for name in names], masks=masks)
+                group: DetectionAP(count, [self.places[_cleaned(name)] for name in names], masks=masks)
                 for group, names in groups.items()
             }
 
@@ -175,6 +175,11 @@ class ReferringEvaluator:
         return out
 
 
+def _cleaned(name: str) -> str:
+    """A name as prompts and answers spell it: runs of whitespace collapsed."""
+    return " ".join(name.split())
+
+
 def _union(answer: Perception) -> np.ndarray | None:
     """Union (H, W) bool of the answered masks, or None when there are none."""
     masks = None if answer.instances is None else answer.instances.masks
@@ -197,10 +202,7 @@ def make_evaluator(
     Raises:
         ValueError: unknown task (with the choices), or no vocabulary where one is needed.
     """
-    if task not in _TASKS:
-        near = get_close_matches(task, _TASKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"unknown task {task!r}; choose one of {', '.join(_TASKS)}.{hint}")
+    check_choice("task", task, choices=_TASKS)
     if task == "referring":
         return ReferringEvaluator()
     if vocabulary is None:

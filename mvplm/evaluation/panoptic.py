@@ -68,7 +68,9 @@ class PanopticQuality(Metric):
         predicted_ids = {s.id: i + 1 for i, s in enumerate(predicted)}
         true_ids = {s.id: i + 1 for i, s in enumerate(true)}
         overlap = _overlaps(
-            _renumber(predicted_map, predicted_ids), _renumber(true_map, true_ids), len(predicted), len(true)
+            _renumber(predicted_map, predicted_ids),
+            _renumber(true_map, true_ids),
+            shape=(len(predicted) + 1, len(true) + 1),
         )
         predicted_area, true_area = overlap.sum(1), overlap.sum(0)
         matched_predicted, matched_true = set(), set()
@@ -119,11 +121,10 @@ def _renumber(values: np.ndarray, places: dict[int, int]) -> np.ndarray:
     return np.array([places.get(int(v), 0) for v in found])[inverse].reshape(values.shape)
 
 
-def _overlaps(first: np.ndarray, second: np.ndarray, first_count: int, second_count: int) -> np.ndarray:
-    """Pixels shared by every pair: (first_count + 1, second_count + 1), row and column 0 being void."""
-    codes = first.astype(np.int64) * (second_count + 1) + second
-    flat = np.bincount(codes.ravel(), minlength=(first_count + 1) * (second_count + 1))
-    return flat.reshape(first_count + 1, second_count + 1)
+def _overlaps(first: np.ndarray, second: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels shared by every pair of values, ``shape`` being one more than the largest ones; 0 is void."""
+    codes = first.astype(np.int64) * shape[1] + second
+    return np.bincount(codes.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
 
 
 def _quality(counts: np.ndarray) -> list[np.ndarray]:

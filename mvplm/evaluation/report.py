@@ -1,24 +1,11 @@
 """The end of an evaluation: one JSON file that can be compared with others, and one table to read."""
 
 import json
-import platform
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("mvplm", "torch", "torchvision", "transformers", "timm", "pycocotools", "numpy")
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that influence a number."""
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
+from mvplm.structures.versions import library_versions
 
 
 def write_metrics(

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvplm.losses import functional
-from mvplm.losses.choices import CLASSIFIERS, check_choice
-from mvplm.losses.matcher import HungarianMatcher
+from mvplm.losses.matcher import CLASSIFIERS, HungarianMatcher
 from mvplm.losses.pairs import (
     NamedSet,
     PairTable,
@@ -20,6 +19,7 @@ from mvplm.losses.pairs import (
 from mvplm.losses.points import PointBudget, choose_points, sample_features, uniform_points
 from mvplm.losses.targets import TargetTable, collect_targets
 from mvplm.structures.batch import Batch
+from mvplm.structures.choices import check_choice
 from mvplm.structures.outputs import PerceptionOutput
 
 

@@ -9,12 +9,14 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mvplm.losses import costs
-from mvplm.losses.choices import CLASSIFIERS, SPLITS, check_choice
 from mvplm.losses.points import sample_features, uniform_points
 from mvplm.losses.targets import TargetTable, collect_targets
+from mvplm.structures.choices import check_choice
 from mvplm.structures.outputs import PerceptionOutput, PredictionSet
 from mvplm.structures.sample import Target
 
+CLASSIFIERS = ("softmax_ce", "sigmoid_focal")
+SPLITS = ("partition", "cost_1e4")
 _NON_FINITE_COST = 1e6
 _FORBIDDEN_COST = 1e4
 

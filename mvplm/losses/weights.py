@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from mvplm.losses.choices import check_choice
+from mvplm.structures.choices import check_choice
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class LossWeights:
         """Weight of a loss such as ``mask_dice.dn.layer2``.
 
         Raises:
-            ValueError: no weight of that name; the message lists the choices, near matches first.
+            ValueError: no weight of that name; the message names the near matches and the choices.
         """
         base = check_choice("loss", name.split(".", 1)[0], choices=[field.name for field in fields(self)])
         return float(getattr(self, base))

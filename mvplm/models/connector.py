@@ -3,22 +3,18 @@
 Source: MVP-LM, section 3.2 (one convolutional residual block and a linear layer).
 """
 
-import difflib
-
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from mvplm.structures.choices import check_choice
 
 NORMS = ("batch", "group")
 ENCODER_STRIDE = 32
 
 
 def _norm(kind: str, width: int) -> nn.Module:
-    if kind == "batch":
-        return nn.BatchNorm2d(width)
-    if kind == "group":
-        return nn.GroupNorm(32, width)
-    near = difflib.get_close_matches(kind, NORMS)
-    raise ValueError(f"norm must be one of {NORMS}, got {kind!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    check_choice("norm", kind, choices=NORMS)
+    return nn.BatchNorm2d(width) if kind == "batch" else nn.GroupNorm(32, width)
 
 
 class Connector(nn.Module):

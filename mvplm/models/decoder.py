@@ -3,8 +3,7 @@
 Source: Deformable-DETR, DINO (look forward twice) and OpenSeeD; MVP-LM, section 3.4.
 """
 
-import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ from mvplm.models.decoder_layer import DecoderLayer, DecoderMemory
 from mvplm.models.layers import MLP
 from mvplm.models.pixel_decoder import PixelMemory
 from mvplm.models.position import box_position_embedding
+from mvplm.structures.choices import check_choice
 
 LOOP_BOX_INPUTS = ("normed", "raw")
 LEVEL_ORDERS = ("fine_to_coarse", "coarse_to_fine")
@@ -63,8 +63,8 @@ class Decoder(nn.Module):
         double_norm: bool = False,
     ) -> None:
         super().__init__()
-        _check("loop_box_input", loop_box_input, choices=LOOP_BOX_INPUTS)
-        _check("level_order", level_order, choices=LEVEL_ORDERS)
+        check_choice("loop_box_input", loop_box_input, choices=LOOP_BOX_INPUTS)
+        check_choice("level_order", level_order, choices=LEVEL_ORDERS)
         self.width = width
         self.loop_box_input = loop_box_input
         self.level_order = level_order
@@ -124,10 +124,3 @@ class Decoder(nn.Module):
 
 def _moved(boxes: Tensor, change: Tensor) -> Tensor:
     return (torch.logit(boxes, eps=_EPS) + change).sigmoid()
-
-
-def _check(name: str, given: str, *, choices: Sequence[str]) -> None:
-    if given not in choices:
-        near = difflib.get_close_matches(given, choices)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{name} must be one of {tuple(choices)}, got {given!r}{hint}")

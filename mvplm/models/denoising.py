@@ -3,7 +3,6 @@
 Source: DN-DETR and OpenSeeD; MVP-LM, section 3.4 (content is the name's text embedding).
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mvplm.models.queries import Queries
 from mvplm.structures import DenoisingOutput, Target
+from mvplm.structures.choices import check_choice
 
 OVERFLOWS = ("subsample", "skip")
 _EPS = 1e-5
@@ -36,10 +36,7 @@ class DenoisingSettings:
     overflow: str = "subsample"
 
     def __post_init__(self) -> None:
-        if self.overflow not in OVERFLOWS:
-            near = difflib.get_close_matches(self.overflow, OVERFLOWS)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"denoising overflow must be one of {OVERFLOWS}, got {self.overflow!r}{hint}")
+        check_choice("denoising overflow", self.overflow, choices=OVERFLOWS)
 
 
 @dataclass

@@ -4,12 +4,13 @@ Padding is at the right and the bottom. The *valid frame* is the un-padded image
 Source: Deformable-DETR (references, proposals); the valid ratio is exact and equal on all levels.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from mvplm.structures.choices import check_choice
 
 ANCHOR_SCALES = ("fine_small", "coarse_small")
 _SMALLEST_ANCHOR = 0.05
@@ -93,10 +94,7 @@ class LevelGeometry:
         Raises:
             ValueError: for another anchor scale.
         """
-        if anchor_scale not in ANCHOR_SCALES:
-            near = difflib.get_close_matches(anchor_scale, ANCHOR_SCALES)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"anchor scale must be one of {ANCHOR_SCALES}, got {anchor_scale!r}{hint}")
+        check_choice("anchor scale", anchor_scale, choices=ANCHOR_SCALES)
         centres = self.encoder_references(device)
         sides = [_SMALLEST_ANCHOR * 2.0**level for level in range(len(self.shapes))]
         if anchor_scale == "coarse_small":

@@ -3,7 +3,6 @@
 Source: MVP-LM, section 3.3.
 """
 
-import difflib
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from mvplm.models.layers import MLP
 from mvplm.models.selection import Selected
+from mvplm.structures.choices import check_choice
 
 EXPANSIONS = ("slots", "full")
 FUSIONS = ("sum", "visual_only", "base_only", "concat_mlp")
@@ -44,11 +44,8 @@ class QueryGenerator(nn.Module):
 
     def __init__(self, in_width: int, width: int, *, num: int, expand: str = "slots", fusion: str = "sum") -> None:
         super().__init__()
-        for given, choices in ((expand, EXPANSIONS), (fusion, FUSIONS)):
-            if given not in choices:
-                near = difflib.get_close_matches(given, choices)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"queries know {choices}, got {given!r}{hint}")
+        check_choice("query expansion", expand, choices=EXPANSIONS)
+        check_choice("query fusion", fusion, choices=FUSIONS)
         self.num = num
         self.fusion = fusion
         self.base = None

@@ -3,7 +3,6 @@
 Source: MVP-LM, section 3.3 (dynamic query generation); two-stage selection of Deformable-DETR.
 """
 
-import difflib
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from mvplm.models.geometry import Proposals
 from mvplm.models.heads import Heads
+from mvplm.structures.choices import check_choice
 
 SCORES = ("head", "bare")
 KINDS = ("all", "things")
@@ -44,11 +44,8 @@ class Selector(nn.Module):
 
     def __init__(self, width: int, *, num: int, score: str = "head", kinds: str = "all") -> None:
         super().__init__()
-        for given, choices in ((score, SCORES), (kinds, KINDS)):
-            if given not in choices:
-                near = difflib.get_close_matches(given, choices)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                raise ValueError(f"selection knows {choices}, got {given!r}{hint}")
+        check_choice("selection score", score, choices=SCORES)
+        check_choice("selection kinds", kinds, choices=KINDS)
         self.num = num
         self.score = score
         self.kinds = kinds

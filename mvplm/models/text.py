@@ -3,12 +3,11 @@
 Source: MVP-LM, section 3.3.
 """
 
-import difflib
-
 import torch
 from torch import Tensor, nn
 
 from mvplm.models.layers import MLP
+from mvplm.structures.choices import check_choice
 
 PROJECTIONS = ("mlp2", "linear")
 
@@ -40,10 +39,7 @@ class TextEmbedder(nn.Module):
 
     def __init__(self, in_width: int, width: int, *, projection: str = "mlp2", no_object: bool = True) -> None:
         super().__init__()
-        if projection not in PROJECTIONS:
-            near = difflib.get_close_matches(projection, PROJECTIONS)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"text projection must be one of {PROJECTIONS}, got {projection!r}{hint}")
+        check_choice("text projection", projection, choices=PROJECTIONS)
 
         def build() -> nn.Module:
             return MLP(in_width, width, width, layers=2) if projection == "mlp2" else nn.Linear(in_width, width)

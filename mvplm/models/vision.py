@@ -3,12 +3,13 @@
 Source: MVP-LM, section 3 (Swin-B, frozen in both training stages).
 """
 
-import difflib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from mvplm.structures.choices import near_matches
 
 STRIDES = (4, 8, 16, 32)
 
@@ -118,8 +119,7 @@ class TimmEncoder(_Encoder):
         import timm
 
         if not timm.is_model(name.split(".")[0]):
-            near = difflib.get_close_matches(name, timm.list_models(), n=5)
-            raise ValueError(f"timm has no model {name!r}; near matches: {', '.join(near) or 'none'}")
+            raise ValueError(f"timm has no model {name!r}{near_matches(name, timm.list_models(), most=5)}")
         try:
             self.backbone = timm.create_model(name, pretrained=pretrained, features_only=True, **options)
         except RuntimeError as error:

@@ -1,7 +1,8 @@
 """Every threshold of post-processing, with the paper's values as defaults."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
+
+from mvplm.structures.choices import check_choice
 
 _CLASSIFIERS = ("softmax_ce", "sigmoid_focal")
 _BOX_SCORES = ("class", "class_times_mask")
@@ -61,12 +62,3 @@ class PostprocessSettings:
         for name in (*thresholds, "gres_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in [0, 1], got {getattr(self, name)}")
-
-
-def check_choice(option: str, value: str, *, choices: tuple[str, ...]) -> str:
-    """``value`` when it is one of ``choices``; otherwise a ValueError that lists them, near matches first."""
-    if value in choices:
-        return value
-    near = get_close_matches(value, choices)
-    ordered = [*near, *(choice for choice in choices if choice not in near)]
-    raise ValueError(f"unknown {option} {value!r}; choose one of {', '.join(ordered)}")

@@ -6,9 +6,10 @@ from mvplm.postprocess.instances import find_boxes, find_instances
 from mvplm.postprocess.panoptic import panoptic_map
 from mvplm.postprocess.referring import SentenceAnswer, answer_all, answer_best, answer_box
 from mvplm.postprocess.semantic import semantic_map
-from mvplm.postprocess.settings import PostprocessSettings, check_choice
+from mvplm.postprocess.settings import PostprocessSettings
 from mvplm.postprocess.view import ImageView, view_image
 from mvplm.structures.batch import Batch
+from mvplm.structures.choices import check_choice
 from mvplm.structures.outputs import PerceptionOutput
 from mvplm.structures.results import Perception
 

@@ -1,7 +1,7 @@
 """Prompts: conversations, the fixed sentences, the tokenizer, and rendering to ids, labels and spans."""
 
 from mvplm.prompts.conversation import Conversation, clean_text
-from mvplm.prompts.render import render
+from mvplm.prompts.render import fixed_length, render
 from mvplm.prompts.responses import RESPONSE_KINDS, compose_response, normalise_caption
 from mvplm.prompts.show import show_legend, show_prompt
 from mvplm.prompts.templates import FAMILY_OF_TASK, family_of, template_texts
@@ -16,6 +16,7 @@ __all__ = [
     "clean_text",
     "compose_response",
     "family_of",
+    "fixed_length",
     "normalise_caption",
     "render",
     "show_legend",

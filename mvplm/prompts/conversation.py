@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mvplm.prompts.templates import unknown_choice
+from mvplm.structures.choices import check_choice
 
 FAMILIES = ("word", "sentence", "caption")
 
@@ -46,8 +46,7 @@ class Conversation:
     dedupe: bool = False
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise ValueError(unknown_choice("family", self.family, choices=FAMILIES))
+        check_choice("family", self.family, choices=FAMILIES)
         if isinstance(self.names, str):
             raise ValueError(f"names must be a sequence of strings, got the string {self.names!r}")
         what = "name" if self.family == "word" else "expression"

@@ -89,6 +89,13 @@ def render(
     )
 
 
+def fixed_length(tokenizer: PromptTokenizer, *, num_image_tokens: int) -> int:
+    """Tokens of an answered word prompt that are there whatever is asked: all but names, separators and response."""
+    texts = (WRAPPER_START, DESCRIPTIONS["word"], WRAPPER_END, RESULT_TEXT)
+    framing = 2  # the summary and the end
+    return num_image_tokens + sum(len(tokenizer.encode(text)) for text in texts) + framing
+
+
 def _append_names(tape: _Tape, conversation: Conversation, *, tokenizer: PromptTokenizer) -> list[tuple[int, int]]:
     """Add names in prompt order and return their spans in the caller's order; equal names share one span."""
     if conversation.family == "sentence":

@@ -3,7 +3,8 @@
 import random
 from collections.abc import Sequence
 
-from mvplm.prompts.templates import NOTHING_EXISTS, unknown_choice
+from mvplm.prompts.templates import NOTHING_EXISTS
+from mvplm.structures.choices import check_choice
 
 RESPONSE_KINDS = ("caption", "none", "existing_objects")
 _TERMINALS = ".!?…"
@@ -45,8 +46,7 @@ def compose_response(
     Raises:
         ValueError: unknown kind, or a probability outside [0, 1].
     """
-    if kind not in RESPONSE_KINDS:
-        raise ValueError(unknown_choice("response kind", kind, choices=RESPONSE_KINDS))
+    check_choice("response kind", kind, choices=RESPONSE_KINDS)
     if not 0.0 <= caption_dropout <= 1.0:
         raise ValueError(f"caption_dropout must be in [0, 1], got {caption_dropout}")
     if kind == "none" or rng.random() < caption_dropout:

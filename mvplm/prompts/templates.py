@@ -3,7 +3,7 @@
 Source: MVP-LM, section 3.2 (task descriptions and response); the chat wrapper is that of the LLaVA family.
 """
 
-from difflib import get_close_matches
+from mvplm.structures.choices import check_choice
 
 SYSTEM_TEXT = (
     "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
@@ -37,18 +37,9 @@ def family_of(task: str) -> str:
     """Prompt family ("word", "sentence" or "caption") of a task.
 
     Raises:
-        ValueError: unknown task; the message lists the choices, near matches first.
+        ValueError: unknown task; the message names the near matches and the choices.
     """
-    if task in FAMILY_OF_TASK:
-        return FAMILY_OF_TASK[task]
-    raise ValueError(unknown_choice("task", task, choices=FAMILY_OF_TASK))
-
-
-def unknown_choice(what: str, value: object, *, choices: "dict[str, str] | tuple[str, ...]") -> str:
-    """Message for an unknown ``value``: what it is, near matches, all choices."""
-    near = get_close_matches(str(value), list(choices), n=2)
-    hint = f"; did you mean {' or '.join(repr(match) for match in near)}?" if near else ""
-    return f"unknown {what} {value!r}{hint} (choices: {', '.join(choices)})"
+    return FAMILY_OF_TASK[check_choice("task", task, choices=FAMILY_OF_TASK)]
 
 
 def template_texts() -> tuple[str, ...]:

@@ -115,7 +115,7 @@ def _giou(first: Tensor, second: Tensor) -> Tensor:
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:
-    """Tight XYXY_ABS boxes (N, 4) float32 of boolean masks (N, H, W), on pixel edges (max + 1); empty masks give zeros."""
+    """Tight XYXY_ABS boxes (N, 4) float32 of boolean masks (N, H, W), on pixel edges (max + 1); zeros when empty."""
     if masks.ndim != 3:
         raise ValueError(f"masks must have shape (N, H, W), got {tuple(masks.shape)}")
     masks = masks.bool()

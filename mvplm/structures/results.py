@@ -89,6 +89,7 @@ class Perception:
         caption: what the model said it sees, or None.
         no_target: True when a sentence fits nothing in the image; presence: score in [0, 1] that something fits.
         timings: seconds per step.
+        display_score: least score of an instance that is drawn or told; never affects numbers.
     """
 
     size: tuple[int, int]
@@ -102,6 +103,7 @@ class Perception:
     presence: float | None = None
     forced_summary: bool = False
     timings: dict[str, float] = field(default_factory=dict)
+    display_score: float = 0.5
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary: boxes as XYXY pixels, masks as COCO RLE, maps as one RLE per segment."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mvplm.structures.choices import check_choice
+
 FAMILIES = ("word", "sentence", "caption")
 
 
@@ -102,8 +104,7 @@ class Sample:
     target: Target | None = None
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
-            raise ValueError(f"family must be one of {FAMILIES}, got {self.family!r}")
+        check_choice("family", self.family, choices=FAMILIES)
         if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.uint8:
             raise ValueError(f"image must be uint8 (3, h, w), got {self.image.dtype} {tuple(self.image.shape)}")
         if len(self.isthing) != len(self.names) or len(self.prompt.name_spans) != len(self.names):

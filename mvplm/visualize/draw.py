@@ -4,35 +4,36 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from mvplm.structures.boxes import masks_to_boxes
 from mvplm.structures.results import Instances, PanopticMap, Perception, SemanticMap
 from mvplm.visualize.labels import Rectangle, place_label
 from mvplm.visualize.palette import Colour, colour_of, readable_on
 
 _LONG_SIDE = 640
-_DISPLAY_SCORE = 0.5
 
 
 @dataclass
 class _Region:
     mask: np.ndarray | None
-    box: tuple[float, float, float, float]
+    box: list[float]
     text: str
     colour: Colour
     isthing: bool
 
 
 def draw_perception(
-    perception: Perception, image: Any = None, *, threshold: float = _DISPLAY_SCORE, title: bool = True
+    perception: Perception, image: Any = None, *, threshold: float | None = None, title: bool = True
 ) -> Image.Image:
     """Draw a result.
 
     Args:
         perception: what was found.
         image: RGB uint8 array (H, W, 3) or PIL image of ``perception.size``; a grey canvas when None.
-        threshold: instances below this score are not drawn (the display never affects any metric). The best instance
-            of a sentence is always drawn unless the answer is "nothing fits".
+        threshold: instances below this score are not drawn; ``perception.display_score`` when None. The instances of a
+            sentence are always drawn unless the answer is "nothing fits".
         title: write the question, and the caption if there is one, under the picture.
 
     Returns:
@@ -47,12 +48,12 @@ def draw_perception(
         raise ValueError(f"image is {base.size[::-1]} (H, W), but the perception is of {perception.size}")
     factor = max(1, round(_LONG_SIDE / max(width, height)))
     canvas = base.resize((width * factor, height * factor), Image.Resampling.BICUBIC)
-    regions = _regions(perception, threshold)
-    canvas = _paint(canvas, regions, factor)
-    _write_labels(canvas, [r for r in regions if r.isthing], factor)
+    regions = _regions(perception, perception.display_score if threshold is None else threshold)
+    canvas = _paint(canvas, regions, factor=factor)
+    _write_labels(canvas, [r for r in regions if r.isthing], factor=factor)
     legend = list({r.text: r.colour for r in regions if not r.isthing}.items())
     lines = _title_lines(perception) if title else []
-    return _with_footer(canvas, legend, lines)
+    return _with_footer(canvas, legend, lines=lines)
 
 
 def _to_pil(image: Any) -> Image.Image:
@@ -94,8 +95,7 @@ def _instance_regions(instances: Instances, threshold: float) -> list[_Region]:
         if float(instances.scores[i]) >= threshold:
             mask = None if instances.masks is None else instances.masks[i].cpu().numpy()
             text = f"{instances.labels[i]} {float(instances.scores[i]):.2f}"
-            x1, y1, x2, y2 = (float(value) for value in instances.boxes[i])
-            regions.append(_Region(mask, (x1, y1, x2, y2), text, colour_of(len(regions)), True))
+            regions.append(_Region(mask, instances.boxes[i].tolist(), text, colour_of(len(regions)), True))
     return regions
 
 
@@ -108,12 +108,12 @@ def _semantic_regions(semantic: SemanticMap) -> list[_Region]:
     ]
 
 
-def _extent(mask: np.ndarray) -> tuple[float, float, float, float]:
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    return (float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1))
+def _extent(mask: np.ndarray) -> list[float]:
+    """XYXY_ABS box around a mask (H, W)."""
+    return masks_to_boxes(torch.from_numpy(mask)[None])[0].tolist()
 
 
-def _paint(canvas: Image.Image, regions: list[_Region], factor: int) -> Image.Image:
+def _paint(canvas: Image.Image, regions: list[_Region], *, factor: int) -> Image.Image:
     from scipy.ndimage import binary_erosion
 
     pixels = np.asarray(canvas).astype(np.float32)
@@ -143,7 +143,7 @@ def _font(size: int) -> Any:
     return ImageFont.load_default(size=size)
 
 
-def _write_labels(canvas: Image.Image, regions: list[_Region], factor: int) -> None:
+def _write_labels(canvas: Image.Image, regions: list[_Region], *, factor: int) -> None:
     pen = ImageDraw.Draw(canvas)
     font = _font(max(13, canvas.width // 48))
     taken: list[Rectangle] = []
@@ -152,7 +152,7 @@ def _write_labels(canvas: Image.Image, regions: list[_Region], factor: int) -> N
         x1, y1, x2, y2 = (value * factor for value in region.box)
         spot = place_label((right + 6, bottom + 4), (x1, y1, x2, y2), canvas=(canvas.width, canvas.height), taken=taken)
         taken.append(spot)
-        corners = [spot.left, spot.top, spot.left + spot.width, spot.top + spot.height]
+        corners = [spot.left, spot.top, spot.left + spot.width - 1, spot.top + spot.height - 1]
         pen.rectangle(corners, fill=region.colour)
         pen.text((spot.left + 3, spot.top + 1), region.text, fill=readable_on(region.colour), font=font)
 
@@ -168,13 +168,13 @@ def _title_lines(perception: Perception) -> list[str]:
     return lines
 
 
-def _with_footer(canvas: Image.Image, legend: list[tuple[str, Colour]], lines: list[str]) -> Image.Image:
+def _with_footer(canvas: Image.Image, legend: list[tuple[str, Colour]], *, lines: list[str]) -> Image.Image:
     if not legend and not lines:
         return canvas
     size = max(13, canvas.width // 48)
     font, row = _font(size), size + 8
-    wrapped = [part for line in lines for part in _wrap(line, font, canvas.width - 16)]
-    rows = _legend_rows(legend, font, canvas.width - 16)
+    wrapped = [part for line in lines for part in _wrap(line, font, width=canvas.width - 16)]
+    rows = _legend_rows(legend, font, width=canvas.width - 16)
     out = Image.new("RGB", (canvas.width, canvas.height + 8 + row * (len(wrapped) + len(rows))), (250, 250, 250))
     out.paste(canvas, (0, 0))
     pen = ImageDraw.Draw(out)
@@ -192,7 +192,7 @@ def _with_footer(canvas: Image.Image, legend: list[tuple[str, Colour]], lines: l
     return out
 
 
-def _wrap(text: str, font: Any, width: float) -> list[str]:
+def _wrap(text: str, font: Any, *, width: float) -> list[str]:
     lines, current = [], ""
     for word in text.split():
         longer = f"{current} {word}".strip()
@@ -203,7 +203,7 @@ def _wrap(text: str, font: Any, width: float) -> list[str]:
     return [*lines, current] if current else lines
 
 
-def _legend_rows(legend: list[tuple[str, Colour]], font: Any, width: float) -> list[list[tuple[str, Colour]]]:
+def _legend_rows(legend: list[tuple[str, Colour]], font: Any, *, width: float) -> list[list[tuple[str, Colour]]]:
     rows: list[list[tuple[str, Colour]]] = []
     used = width + 1
     for text, colour in legend:

@@ -32,8 +32,8 @@ def place_label(
 ) -> Rectangle:
     """A free place for a label of ``size`` (width, height) next to ``box`` (x1, y1, x2, y2).
 
-    Corners of the box are tried first, then rows ever further down (wrapping to the top); when the whole canvas
-    (width, height) is taken the first choice is returned.
+    Corners of the box are tried first, then rows ever further down (wrapping to the top), then a grid over the whole
+    canvas (width, height), nearest cells first; when all is taken the first choice is returned.
     """
     width, height = size
     x1, y1, x2, y2 = box
@@ -47,8 +47,10 @@ def place_label(
         (x2, y1),
         ((x1 + x2 - width) / 2, (y1 + y2 - height) / 2),
     ]
-    steps = int(canvas[1] / height) if height else 0
-    wanted += [(x1, (y1 + step * height) % max(canvas[1] - height, 1)) for step in range(1, steps)]
+    columns, rows = (int(side / max(length, 1)) for side, length in zip(canvas, size, strict=True))
+    wanted += [(x1, (y1 + step * height) % max(canvas[1] - height, 1)) for step in range(1, rows)]
+    cells = [(column * width, row * height) for row in range(rows) for column in range(columns)]
+    wanted += sorted(cells, key=lambda cell: (cell[0] - x1) ** 2 + (cell[1] - y1) ** 2)
     first = None
     for left, top in wanted:
         spot = Rectangle(

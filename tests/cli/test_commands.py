@@ -125,7 +125,10 @@ def test_data_list_and_models_list(capsys: pytest.CaptureFixture[str]):
 def test_doctor_tells_versions_and_devices(capsys: pytest.CaptureFixture[str]):
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
-    assert torch.__version__.split("+")[0] in told and "deformable attention" in told
+    assert torch.__version__.split("+")[0] in told and str(torch.get_num_threads()) in told
+    lines = {parts[1].strip(): parts[2].strip() for line in told.splitlines() if len(parts := line.split("│")) > 2}
+    assert lines["deformable attention"] == "reference (of reference)"
+    assert {"torch threads", "bf16", "device", "trained models"} <= lines.keys()
 
 
 def test_options_are_yaml():

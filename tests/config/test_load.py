@@ -90,6 +90,7 @@ def test_all_errors_come_at_once_with_their_origin_and_near_matches(tmp_path: Pa
         (["image.size=1000"], "image.size (1000) must be a multiple of"),
         (["model.query.fusion=base_only"], "selection is off exactly with 'base_only'"),
         (["model.llm.kind=auto"], "model.llm.path must name"),
+        (["model.llm.path=some/model"], "model.llm.path out"),
         (["model.encoder.kind=timm"], "model.encoder.name must name a timm model"),
         (["model.preset=[1]"], "model.preset must be one of"),
         (["names.sizes=[3, 2]"], "names.sizes must be [low, high]"),
@@ -191,6 +192,14 @@ def test_any_value_survives_the_round_trip(tmp_path_factory: pytest.TempPathFact
     path = tmp_path_factory.mktemp("yaml") / "a.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert load_config(path) == config
+
+
+def test_retired_keys_of_earlier_runs_are_passed_over_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = write(tmp_path, "a.yaml", "names: {synonyms: joined, full_limit: 7}\nmodel: {dn: {sentence: true}}")
+    config = load_config(path, ["data.exclude_eval_images=false"])
+    assert config == load_config(None, ["names.full_limit=7"])
+    for key in ("names.synonyms", "model.dn.sentence", "data.exclude_eval_images"):
+        assert f"{key} has no effect" in caplog.text
 
 
 def test_hash_follows_values_but_not_the_output_directory():

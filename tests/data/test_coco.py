@@ -157,6 +157,24 @@ def test_records_from_either_end_and_in_slices(folder):
         records[1]
 
 
+def test_num_takes_the_first_records_in_the_order_of_the_file(shared_data):
+    first = get_dataset("coco_mini/train", root=shared_data, role="panoptic", num=16)
+    every = get_dataset("coco_mini/train", root=shared_data, role="panoptic")
+    file = json.loads((shared_data / "coco_mini" / "annotations" / "panoptic_train.json").read_text())
+    assert len(first) == 16 and len(every) == 100 and first.vocabulary == every.vocabulary
+    assert [first[i].image_id for i in (0, -1)] == [file["annotations"][i]["image_id"] for i in (0, 15)]
+    with pytest.raises(IndexError, match="record 16 of 16"):
+        first[16]
+
+
+def test_num_of_a_folder(folder):
+    for role in ("instance", "referring", "caption"):
+        assert len(load_coco_folder(folder, split="a", role=role, num=5)) == 1
+    assert load_coco_folder(folder, split="a", role="caption", num=1).vocabulary is None
+    with pytest.raises(ValueError, match="num must be at least 1, got 0"):
+        load_coco_folder(folder, split="a", num=0)
+
+
 def test_paths_may_be_given(folder):
     files = find_coco_files(folder, images="images/a", instances=["annotations/instances_a.json"])
     assert files.panoptic is None and files.images == folder / "images" / "a" and len(files.instances) == 1
@@ -171,7 +189,7 @@ def test_messages_lead_to_the_split(folder):
         load_coco_folder(folder)
     with pytest.raises(ValueError, match="no panoptic file"):
         load_coco_folder(folder, role="panoptic")
-    with pytest.raises(ValueError, match="role must be one of panoptic, .*got 'boxes'"):
+    with pytest.raises(ValueError, match="unknown role 'boxes' .choices: panoptic, "):
         load_coco_folder(folder, split="a", role="boxes")
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mvplm.data.mapper import SampleMapper, build_target, collect_phrases
-from mvplm.data.unify import UnifySettings
-from mvplm.structures import Annotation
+from mvplm.data.unify import NameSampling, UnifySettings
+from mvplm.structures import Annotation, Vocabulary
 from mvplm.structures.masks import encode_mask
 
 
@@ -87,6 +87,23 @@ def test_evaluation_keeps_the_order_and_may_skip_targets(small_tokenizer, small_
     assert sample.prompt.summary_index is None
     closed = make_mapper(small_tokenizer, training=False, settings=UnifySettings(open_prompt=False))(record)
     assert closed.prompt.summary_index is not None and len(closed.target) == 2
+
+
+@pytest.mark.parametrize("kind", ["caption", "none", "existing_objects"])
+def test_lists_are_cut_in_training_where_the_prompt_would_grow_too_long(small_tokenizer, small_record, kind: str):
+    record = small_record()
+    names = (*record.vocabulary.names, *(f"ring number {i}" for i in range(40)))
+    record = replace(record, vocabulary=Vocabulary(names, (True,) * len(names)))
+    settings = UnifySettings(names=NameSampling(full_probability=1.0), response_kind=kind)
+    long = make_mapper(small_tokenizer, settings=settings)(record)
+    assert len(long.names) == len(names)
+    length = len(long.prompt.input_ids)
+    exact = make_mapper(small_tokenizer, settings=settings, max_length=length)(record)
+    assert exact.prompt.input_ids.equal(long.prompt.input_ids)
+    cut = make_mapper(small_tokenizer, settings=settings, max_length=length - 60)(record)
+    assert length - 75 < len(cut.prompt.input_ids) <= length - 60 and len(cut.target) == 2
+    with pytest.raises(ValueError, match="the context holds"):
+        make_mapper(small_tokenizer, training=False, max_length=length - 60)(record)
 
 
 def test_a_picture_of_another_size_is_refused(small_tokenizer, small_record):

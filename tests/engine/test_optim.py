@@ -66,6 +66,17 @@ def test_longest_prefix_scales_the_rate_and_frozen_is_left_out():
     assert "frozen" in table and "encoder.weight decay" in table and len({len(row) for row in table.splitlines()}) == 1
 
 
+def test_frozen_prefixes_are_not_trained():
+    model = make_model()
+    freeze(model, [])
+    assert model.word.weight.requires_grad
+    freeze(model, ["word.", "encoder.w"])
+    kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert not kept & {"word.weight", "word.bias", "encoder.weight"} and {"encoder.bias", "slots"} <= kept
+    with pytest.raises(ValueError, match="freeze: no parameter starts with 'wrd.'; did you mean 'word.'"):
+        freeze(model, ["wrd."])
+
+
 def test_unknown_prefix_names_the_near_match():
     with pytest.raises(ValueError, match="no parameter starts with 'encodr.'; did you mean 'encoder.'"):
         parameter_groups(make_model(), OptimizerSettings(lr_scales={"encodr.": 0.5}))

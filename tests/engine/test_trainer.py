@@ -18,6 +18,7 @@ from mvplm.engine import (
     Hook,
     MetricsWriter,
     NonFiniteLossError,
+    NoteHook,
     OptimizerSettings,
     ProgressHook,
     Trainer,
@@ -170,6 +171,7 @@ def test_files_of_a_run(tmp_path):
         MetricsWriter(tmp_path / "metrics.jsonl"),
         EvalHook(lambda model: {"panoptic/PQ": 12.5}, every=3),
         CheckpointHook(tmp_path / "checkpoints", every=4),
+        NoteHook(tmp_path / "config.yaml", "first"),
         CurvesHook(tmp_path / "metrics.jsonl", tmp_path / "curves.png", every=4, draw=draw),
     ]
     make(hooks=hooks).train()
@@ -182,8 +184,9 @@ def test_files_of_a_run(tmp_path):
     assert CheckpointStore(tmp_path / "checkpoints").steps() == [4, 6]
     before = (tmp_path / "metrics.jsonl").read_text()
     with pytest.raises(ValueError, match="already holds step_000006"):
-        make(hooks=hooks).train()
+        make(hooks=[NoteHook(tmp_path / "config.yaml", "second"), *hooks]).train()
     assert (tmp_path / "metrics.jsonl").read_text() == before
+    assert (tmp_path / "config.yaml").read_text() == "first"
     resumed = make(hooks=hooks)
     assert resumed.train(resume_from=tmp_path).step == 6 and resumed.start_step == 6
     make(hooks=[CheckpointHook(tmp_path / "checkpoints", every=9, overwrite=True)], steps=2).train()

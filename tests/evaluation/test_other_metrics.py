@@ -82,7 +82,7 @@ def test_detection_without_predictions_is_zero_and_missing_masks_are_named():
 
 
 def test_unknown_task_lists_choices():
-    with pytest.raises(ValueError, match="Did you mean 'panoptic'"):
+    with pytest.raises(ValueError, match="did you mean 'panoptic'"):
         make_evaluator("panoptik")
 
 

@@ -311,7 +311,7 @@ def test_weights_are_applied_once_and_known():
     assert float(LossWeights().total(losses)) == 15
     losses["lm"] = torch.tensor(math.nan)
     assert float(LossWeights(lm=0.0).total(losses, zero=torch.tensor(0.0))) == 12
-    with pytest.raises(ValueError, match="unknown loss 'mask_dise'; choose one of mask_dice"):
+    with pytest.raises(ValueError, match="unknown loss 'mask_dise'; did you mean 'mask_dice'"):
         LossWeights().total({"mask_dise.dn": torch.tensor(1.0)})
     with pytest.raises(ValueError, match="no loss"):
         LossWeights().total({})

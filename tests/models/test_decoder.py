@@ -218,5 +218,5 @@ def test_boxes_are_float32_and_close_under_autocast() -> None:
 def test_unknown_choices() -> None:
     with pytest.raises(ValueError, match="did you mean 'normed'"):
         Decoder(WIDTH, heads=2, loop_box_input="norm")
-    with pytest.raises(ValueError, match="level_order must be one of"):
+    with pytest.raises(ValueError, match="unknown level_order 'random' .choices: fine_to_coarse"):
         Decoder(WIDTH, heads=2, level_order="random")

@@ -160,6 +160,10 @@ def test_padding_counts_as_zero() -> None:
     torch.testing.assert_close(module(query, memory, **args), module(query, noisy, **args))
 
 
+def test_auto_is_the_live_backend() -> None:
+    assert live_backend() in BACKENDS
+
+
 def test_errors_name_the_choices() -> None:
     value, locations, weights = _inputs()
     args = {"sampling_locations": locations, "attention_weights": weights}

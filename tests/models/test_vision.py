@@ -70,7 +70,7 @@ def test_a_trained_encoder_gets_gradients_and_stochastic_depth() -> None:
 
 
 def test_unknown_and_unfit_names_are_explained() -> None:
-    with pytest.raises(ValueError, match="near matches: resnet18"):
+    with pytest.raises(ValueError, match="did you mean 'resnet18'"):
         TimmEncoder("resnet19")
     with pytest.raises(ValueError, match=r"strides \[4, 8, 32\] are missing"):
         TimmEncoder("vit_tiny_patch16_224", depth=3, embed_dim=12, num_heads=1)

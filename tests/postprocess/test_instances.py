@@ -214,7 +214,7 @@ def test_masks_are_enlarged_in_chunks(monkeypatch):
     [
         ({"top_k": 0}, "top_k must be at least 1, got 0"),
         ({"gres_threshold": 1.5}, r"gres_threshold must lie in \[0, 1\], got 1.5"),
-        ({"box_score": "clas"}, "unknown box_score 'clas'; choose one of class"),
+        ({"box_score": "clas"}, "unknown box_score 'clas'; did you mean 'class'"),
         ({"focal_temperature": 0.0}, "focal_temperature must be positive"),
     ],
 )
@@ -225,7 +225,7 @@ def test_impossible_settings_are_refused(options, message):
 
 def test_tasks_that_do_not_fit_are_refused():
     output, batch = predictions(torch.zeros(1, 2, 3), None)
-    with pytest.raises(ValueError, match="unknown task 'panoptik'; choose one of panoptic"):
+    with pytest.raises(ValueError, match="unknown task 'panoptik'; did you mean 'panoptic'"):
         postprocess(output, batch, task="panoptik")
     with pytest.raises(ValueError, match="'res' needs sentence predictions, got word"):
         postprocess(output, batch, task="res")

@@ -23,6 +23,7 @@ from mvplm.data.datasets.coco_files import (
 from mvplm.data.datasets.coco_referring import CocoReferring
 from mvplm.data.panoptic_png import read_panoptic
 from mvplm.structures import Annotation, Record, Vocabulary
+from mvplm.structures.choices import check_choice
 from mvplm.structures.masks import encode_mask
 
 ROLES = ("panoptic", "instance", "detection", "grounding", "referring", "caption")
@@ -35,6 +36,7 @@ def load_coco_folder(
     role: str | None = None,
     clean_names: bool = True,
     masks_only: bool = False,
+    num: int | None = None,
     **files: str | Sequence[str] | None,
 ) -> Sequence[Record]:
     """Records of a COCO-format folder.
@@ -48,14 +50,15 @@ def load_coco_folder(
             instance, referring and caption that the folder has.
         clean_names: strip the endings "-merged", "-other" and "-stuff" of category names.
         masks_only: leave out expressions with targets that have no mask.
+        num: only the first so many records, in the order of the file; None takes all.
         **files: paths relative to ``root`` (see ``CocoFiles``) where they lie elsewhere.
 
     Raises:
-        ValueError: unknown role, or no file for the role.
+        ValueError: unknown role, no file for the role, or ``num`` below 1.
         FileNotFoundError: a folder or file does not exist.
     """
     paths = find_coco_files(root, split=split, **files)
-    return open_coco(paths, role=role, clean_names=clean_names, masks_only=masks_only)
+    return open_coco(paths, role=role, clean_names=clean_names, masks_only=masks_only, num=num)
 
 
 def open_coco(
@@ -64,20 +67,44 @@ def open_coco(
     role: str | None = None,
     clean_names: bool = True,
     masks_only: bool = False,
+    num: int | None = None,
     source: str | None = None,
 ) -> Sequence[Record]:
     """Records of the given files; arguments and errors as in ``load_coco_folder``."""
-    role = files.richest_role() if role is None else role
+    role = files.richest_role() if role is None else check_choice("role", role, choices=ROLES)
     source = files.root.name if source is None else source
+    records: RecordSequence
     if role == "panoptic":
-        return CocoPanoptic(files, source=source, clean_names=clean_names)
-    if role in ("instance", "detection", "grounding"):
-        return CocoInstances(files, source=source, clean_names=clean_names, role=role)
-    if role == "referring":
-        return CocoReferring(files, source=source, masks_only=masks_only)
-    if role == "caption":
-        return CocoCaptions(files, source=source)
-    raise ValueError(f"role must be one of {', '.join(ROLES)}, got {role!r}")
+        records = CocoPanoptic(files, source=source, clean_names=clean_names)
+    elif role in ("instance", "detection", "grounding"):
+        records = CocoInstances(files, source=source, clean_names=clean_names, role=role)
+    elif role == "referring":
+        records = CocoReferring(files, source=source, masks_only=masks_only)
+    else:
+        records = CocoCaptions(files, source=source)
+    return records if num is None else FirstRecords(records, num)
+
+
+class FirstRecords(RecordSequence):
+    """The first ``num`` records of a sequence, or all of them where there are fewer; ``vocabulary`` is the sequence's.
+
+    Raises:
+        ValueError: ``num`` is below 1.
+    """
+
+    def __init__(self, records: RecordSequence, num: int) -> None:
+        if num < 1:
+            raise ValueError(f"num must be at least 1, got {num}")
+        self._records = records
+        self._num = min(num, len(records))
+        self.vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
+
+    def __len__(self) -> int:
+        return self._num
+
+    def record(self, index: int) -> Record:
+        """The record at ``index`` in [0, len)."""
+        return self._records.record(index)
 
 
 class CocoPanoptic(RecordSequence):

@@ -5,9 +5,10 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+
+from mvplm.structures.choices import near_matches
 
 _ENDING = re.compile(r"(?:-(?:merged|other|stuff))+$")
 _SEVERAL = ("instances", "lookup")
@@ -92,9 +93,7 @@ def find_coco_files(root: str | Path, *, split: str | None = None, **given: str 
     parts = [field.name for field in fields(CocoFiles) if field.name != "root"]
     for part in given:
         if part not in parts:
-            near = get_close_matches(part, parts, 1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"unknown part {part!r}{hint} (parts: {', '.join(parts)})")
+            raise ValueError(f"unknown part {part!r}{near_matches(part, parts)} (parts: {', '.join(parts)})")
     found: dict[str, Any] = {}
     for part in parts:
         value = given.get(part)

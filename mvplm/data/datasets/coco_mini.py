@@ -39,9 +39,13 @@ def load_coco_mini(
     role: str | None = None,
     clean_names: bool = True,
     masks_only: bool = False,
+    num: int | None = None,
 ) -> Sequence[Record]:
-    """Records of a split. ``role`` None means panoptic for train and val, referring for refs; see ``open_coco``."""
+    """Records of a split. ``role`` None means panoptic for train and val, referring for refs.
+
+    The other options and the errors are those of ``load_coco_folder``.
+    """
     files = coco_mini_files(root, split)
     role = "referring" if role is None and split == "refs" else role
     source = f"{FOLDER}/{split}"
-    return open_coco(files, role=role, clean_names=clean_names, masks_only=masks_only, source=source)
+    return open_coco(files, role=role, clean_names=clean_names, masks_only=masks_only, num=num, source=source)

@@ -1,7 +1,6 @@
 """The scenes as a sequence of records, drawn when they are asked for."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from operator import index as as_integer
 from typing import Any
 
@@ -12,6 +11,7 @@ from mvplm.data.scenes.layout import Layout
 from mvplm.data.scenes.stuff import SIDE
 from mvplm.data.scenes.things import HELD_OUT
 from mvplm.structures import Annotation, Record, Vocabulary
+from mvplm.structures.choices import check_choice
 
 ROLES = ("panoptic", "detection", "grounding", "referring", "caption", "all")
 VOCABULARIES = ("shapes", "names")
@@ -48,11 +48,11 @@ class SceneDataset(Sequence[Record]):
         vocabulary: str | None = None,
         size: int = world.SIZE,
     ) -> None:
-        self.split = _choice("split", split, choices=world.SPLITS)
-        self.role = _choice("role", role, choices=ROLES)
+        self.split = check_choice("split", split, choices=world.SPLITS)
+        self.role = check_choice("role", role, choices=ROLES)
         default = "names" if role == "detection" else "shapes"
         self.vocabulary_kind = (
-            default if vocabulary is None else _choice("vocabulary", vocabulary, choices=VOCABULARIES)
+            default if vocabulary is None else check_choice("vocabulary", vocabulary, choices=VOCABULARIES)
         )
         if num < 0 or seed < 0:
             raise ValueError(f"num and seed must not be negative, got num={num}, seed={seed}")
@@ -83,6 +83,17 @@ class SceneDataset(Sequence[Record]):
             expressions=world.make_expressions(key, layout) if self.role in ("referring", "all") else (),
             captions=world.make_captions(key, layout),
         )
+
+    @property
+    def name_groups(self) -> dict[str, tuple[str, ...]] | None:
+        """Names to score apart: "heldout" (never seen in training) and "seen"; None where all names are seen."""
+        if self.split != "heldout" or self.vocabulary is None or self.vocabulary_kind != "names":
+            return None
+        things = [n for n, isthing in zip(self.vocabulary.names, self.vocabulary.isthing, strict=True) if isthing]
+        return {
+            "heldout": tuple(name for name in things if name in HELD_OUT),
+            "seen": tuple(name for name in things if name not in HELD_OUT),
+        }
 
     def layout(self, index: int) -> Layout:
         """Ground truth of scene ``index``; the first annotations of its record are ``layout.things`` in order."""
@@ -140,14 +151,6 @@ class SceneDataset(Sequence[Record]):
 
     def _label(self, name: str) -> int | None:
         return None if self.vocabulary is None else self.vocabulary.names.index(name)
-
-
-def _choice(what: str, value: str, *, choices: Sequence[str]) -> str:
-    if value in choices:
-        return value
-    near = get_close_matches(str(value), choices, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"unknown {what} {value!r}, choose from {', '.join(choices)}{hint}")
 
 
 def segment_map(layout: Layout) -> np.ndarray:

@@ -32,7 +32,7 @@ def unify_list(
         if count_tokens is not None:
             kept = fit_budget(
                 kept,
-                _budget(settings, response, count_tokens),
+                _budget(settings, response, count_tokens=count_tokens),
                 rng=rng,
                 count_tokens=count_tokens,
                 image_id=record.image_id,
@@ -69,7 +69,7 @@ def _respond(
     )
 
 
-def _budget(settings: UnifySettings, response: str, count_tokens: Callable[[str], int]) -> int | None:
+def _budget(settings: UnifySettings, response: str, *, count_tokens: Callable[[str], int]) -> int | None:
     """Tokens the list may take: the limit of the list, and what the context leaves beside the response."""
     limits = [settings.names.max_tokens]
     if settings.room is not None:

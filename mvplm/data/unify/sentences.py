@@ -4,8 +4,8 @@ import random
 
 from mvplm.data.unify.settings import Unified, UnifySettings
 from mvplm.prompts import Conversation, compose_response
-from mvplm.prompts.templates import unknown_choice
 from mvplm.structures import Expression, Record
+from mvplm.structures.choices import check_choice
 
 _LEAST = {"res": 1, "gres": 0, "rec": 1}
 
@@ -18,8 +18,7 @@ def expression_indices(record: Record, task: str) -> list[int]:
     Raises:
         ValueError: not a sentence task.
     """
-    if task not in _LEAST:
-        raise ValueError(unknown_choice("sentence task", task, choices=tuple(_LEAST)))
+    check_choice("sentence task", task, choices=_LEAST)
     most = 1 if task == "rec" else len(record.annotations)
     return [i for i, e in enumerate(record.expressions) if _LEAST[task] <= len(e.targets) <= most]
 

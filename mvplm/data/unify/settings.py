@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from mvplm.prompts import Conversation
 from mvplm.prompts.responses import RESPONSE_KINDS
-from mvplm.prompts.templates import unknown_choice
 from mvplm.structures import Annotation, Expression
+from mvplm.structures.choices import check_choice
 
 
 def _check_range(name: str, bounds: tuple[int, int]) -> None:
@@ -65,8 +65,7 @@ class UnifySettings:
     room: int | None = None
 
     def __post_init__(self) -> None:
-        if self.response_kind not in RESPONSE_KINDS:
-            raise ValueError(unknown_choice("response kind", self.response_kind, choices=RESPONSE_KINDS))
+        check_choice("response kind", self.response_kind, choices=RESPONSE_KINDS)
         if not 0.0 <= self.caption_dropout <= 1.0:
             raise ValueError(f"caption_dropout must be in [0, 1], got {self.caption_dropout}")
 

@@ -5,7 +5,6 @@ reference needs no copies.
 Source: Deformable-DETR, section 4.1.
 """
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from mvplm.structures.choices import check_choice
 
 Shapes = list[tuple[int, int]]
 
@@ -58,6 +59,12 @@ def reference_deformable_attention(
 
 
 BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": reference_deformable_attention}
+"""Implementations by name, the fastest last."""
+
+
+def live_backend() -> str:
+    """Name of the implementation that "auto" takes on this machine: the fastest there is."""
+    return list(BACKENDS)[-1]
 
 
 def multi_scale_deformable_attention(
@@ -83,15 +90,11 @@ def multi_scale_deformable_attention(
     Raises:
         ValueError: for an unknown backend or when the shapes do not cover the N cells.
     """
-    if backend != "auto" and backend not in BACKENDS:
-        choices = ["auto", *BACKENDS]
-        near = difflib.get_close_matches(backend, choices)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"deformable attention backend must be one of {choices}, got {backend!r}{hint}")
+    check_choice("deformable attention backend", backend, choices=("auto", *BACKENDS))
     cells = sum(height * width for height, width in spatial_shapes)
     if cells != value.shape[1]:
         raise ValueError(f"levels {spatial_shapes} have {cells} cells, the value has {value.shape[1]}")
-    run = BACKENDS["reference" if backend == "auto" else backend]
+    run = BACKENDS[live_backend() if backend == "auto" else backend]
     with torch.autocast(value.device.type, enabled=False):
         return run(
             value.float(),

@@ -77,5 +77,5 @@ def test_images_captions_and_expressions_are_the_records_own(folder):
 def test_writing_refuses_nonsense(tmp_path):
     with pytest.raises(ValueError, match="at least 1"):
         write_coco(tmp_path, num=0)
-    with pytest.raises(ValueError, match="choose from train, val, heldout"):
+    with pytest.raises(ValueError, match="choices: train, val, heldout"):
         write_coco(tmp_path, num=1, split="test")

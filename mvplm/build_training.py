@@ -1,0 +1,133 @@
+"""From a configuration to what training needs: data, losses, and the settings of the loop. It runs nothing."""
+
+from torch import distributed
+
+from mvplm.build import build_collate
+from mvplm.config import Config
+from mvplm.data.catalog import get_dataset
+from mvplm.data.mapper import SampleMapper, collect_phrases
+from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
+from mvplm.data.unify import NameSampling, UnifySettings
+from mvplm.engine import OptimizerSettings, TrainerSettings
+from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
+from mvplm.prompts import PromptTokenizer
+
+
+def build_criterion(config: Config) -> Criterion:
+    """Matcher and losses."""
+    match, loss = config.match, config.loss
+    matcher = HungarianMatcher(
+        MatchWeights(
+            cls=match.class_cost, bce=match.bce_cost, dice=match.dice_cost, l1=match.box_cost, giou=match.giou_cost
+        ),
+        num_points=match.num_points,
+        split=match.split,
+        sentence_cost=match.sentence_cost,
+        classifier=config.model.classifier.word,
+        stuff_boxes=config.model.stuff.box_loss,
+    )
+    return Criterion(
+        matcher=matcher,
+        num_points=loss.num_points,
+        oversample=loss.oversample,
+        importance=loss.importance,
+        no_object_weight=loss.no_object_weight,
+        sentence_scale=loss.sentence_scale,
+        stuff_box_loss=config.model.stuff.box_loss,
+        classifier=config.model.classifier.word,
+    )
+
+
+def build_weights(config: Config) -> LossWeights:
+    """Weights of the losses in the total."""
+    loss = config.loss
+    return LossWeights(
+        word=loss.word,
+        sentence=loss.sentence,
+        mask_bce=loss.mask_bce,
+        mask_dice=loss.mask_dice,
+        box_l1=loss.box_l1,
+        box_giou=loss.box_giou,
+        lm=loss.language,
+    )
+
+
+def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture:
+    """All training sources with a ratio above 0; among several processes, the share of this one."""
+    sources = []
+    for name, source in config.data.sources.items():
+        if not source.ratio:
+            continue
+        dataset = get_dataset(source.dataset, **source.options)
+        mapper = SampleMapper(
+            tokenizer,
+            image_size=config.image.size,
+            num_image_tokens=config.num_image_tokens,
+            task=source.task,
+            training=True,
+            settings=_unify_settings(config, source.response or config.response.kind),
+            phrase_pool=collect_phrases(dataset, limit=500) if source.task == "grounding" else (),
+            max_length=config.prompt.max_length,
+            seed=config.train.seed,
+        )
+        sources.append(MixSource(name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size))
+    several = distributed.is_available() and distributed.is_initialized()
+    mixture = TaskMixture(
+        sources,
+        seed=config.train.seed,
+        rank=distributed.get_rank() if several else 0,
+        world=distributed.get_world_size() if several else 1,
+    )
+    return TrainingMixture(mixture, build_collate(config, tokenizer))
+
+
+def _unify_settings(config: Config, response: str) -> UnifySettings:
+    names = config.names
+    return UnifySettings(
+        names=NameSampling(
+            full_limit=names.full_limit,
+            full_probability=names.full_probability,
+            sizes=(names.sizes[0], names.sizes[1]),
+            phrase_negatives=(names.phrase_negatives[0], names.phrase_negatives[1]),
+            shuffle=names.shuffle,
+            max_tokens=names.max_tokens,
+        ),
+        response_kind=response,
+        caption_dropout=config.response.caption_dropout,
+        dedupe=config.prompt.dedupe,
+    )
+
+
+def build_trainer_settings(config: Config) -> TrainerSettings:
+    """Settings of the training loop."""
+    train = config.train
+    return TrainerSettings(
+        steps=train.steps,
+        accumulation=train.grad_accumulation,
+        clip_norm=config.optim.clip_norm,
+        precision=train.precision,
+        compile=train.compile,
+        device=train.device,
+        deterministic=train.deterministic,
+        seed=train.seed,
+        num_workers=config.data.num_workers,
+        log_every=train.log_every or train.steps,
+        nonfinite_limit=train.nonfinite_limit,
+        max_seconds=train.time_limit,
+    )
+
+
+def build_optimizer_settings(config: Config) -> OptimizerSettings:
+    """Settings of AdamW and its schedule."""
+    optim = config.optim
+    scales = {"encoder.": optim.encoder_lr_scale} if config.model.encoder.train else {}
+    return OptimizerSettings(
+        lr=optim.lr,
+        weight_decay=optim.weight_decay,
+        betas=(optim.betas[0], optim.betas[1]),
+        eps=optim.eps,
+        lr_scales=scales,
+        warmup_ratio=optim.warmup_ratio,
+        schedule=optim.schedule,
+        ema_decay=optim.ema_decay or None,
+    )

@@ -1,0 +1,45 @@
+"""From a training run to a model directory that can be shipped and loaded by name."""
+
+from datetime import date
+from pathlib import Path
+
+from mvplm.config import config_hash, load_config
+from mvplm.data.catalog import get_dataset
+from mvplm.engine import open_checkpoint
+from mvplm.pretrained import CONFIG_FILE
+from mvplm.runs import load_for_evaluation
+from mvplm.structures.versions import library_versions
+
+
+def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = None, half: bool = True) -> Path:
+    """Write the newest checkpoint of a run (its averaged weights when there are any) as a model directory.
+
+    Args:
+        run: directory of a run, or one of its checkpoints.
+        out: directory to write.
+        vocabulary: dataset whose vocabulary tells things from stuff when people ask for its names.
+        half: store bfloat16 instead of float32.
+
+    Returns:
+        The directory.
+
+    Raises:
+        ValueError: the run holds no complete checkpoint, or the dataset has no vocabulary.
+    """
+    folder = Path(run)
+    checkpoint = open_checkpoint(folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder)
+    config = load_config(checkpoint.path / CONFIG_FILE)
+    perceiver = load_for_evaluation(config, checkpoint.path)
+    if vocabulary is not None:
+        perceiver.vocabulary = get_dataset(vocabulary, num=1)[0].vocabulary
+        if perceiver.vocabulary is None:
+            raise ValueError(f"dataset {vocabulary!r} has no vocabulary")
+    provenance = {
+        "source": "trained from scratch by the mvplm project",
+        "step": checkpoint.step,
+        "config_hash": config_hash(config),
+        "date": date.today().isoformat(),
+        "sources": {name: source.dataset for name, source in config.data.sources.items() if source.ratio},
+        "versions": library_versions(),
+    }
+    return perceiver.save(out, half=half, provenance=provenance)

@@ -1,0 +1,137 @@
+"""The evaluation of a whole config file: which numbers it writes, and that the truth scores 100 everywhere."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from oracles.tiny import tiny_config, tiny_yaml
+from oracles.truth_teller import TruthTeller
+
+from mvplm.cli import main
+from mvplm.config import Config
+from mvplm.perceiver import Perceiver
+from mvplm.runs import run_evaluation
+from mvplm.structures import Perception
+
+SETS = {
+    "panoptic": {"dataset": "scenes/val", "options": {"role": "panoptic"}, "task": "panoptic"},
+    "instance": {"dataset": "scenes/val", "options": {"role": "panoptic"}, "task": "instance"},
+    "referring": {"dataset": "scenes/val", "options": {"role": "referring"}, "task": "gres"},
+    "heldout": {"dataset": "scenes/heldout", "options": {"role": "detection"}, "task": "detection"},
+}
+KEYS = {
+    *(f"panoptic/{name}{part}" for name in ("PQ", "SQ", "RQ") for part in ("", "_th", "_st")),
+    "semantic/mIoU",
+    *(f"detection/{name}" for name in ("box_AP", "box_AP50", "mask_AP", "mask_AP50")),
+    *(f"{group}/{name}" for group in ("heldout", "seen") for name in ("box_AP", "box_AP50")),
+    *(f"referring/{kind}/{name}" for kind in ("attribute", "relation", "all") for name in ("cIoU", "gIoU")),
+    "rec/Acc@0.5",
+    *(f"grec/{name}" for name in ("cIoU", "gIoU", "N-acc", "T-acc")),
+}
+
+
+def small_sets(**options) -> dict:
+    """The sets with small pictures."""
+    more = {"num": 6, "size": 96, **options}
+    return {name: {**entry, "options": {**entry["options"], **more}} for name, entry in SETS.items()}
+
+
+def config(**options) -> Config:
+    return tiny_config(f"eval={json.dumps({'sets': small_sets(**options), 'batch_size': 5})}", "infer.mode=skip")
+
+
+@pytest.fixture(scope="module")
+def written(perceiver: Perceiver, tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """metrics.json of the random model, written by the command."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    model = perceiver.save(folder / "model")
+    path = tiny_yaml(folder, {"eval": {"sets": small_sets(), "batch_size": 5}, "infer": {"mode": "skip"}})
+    out = folder / "deep" / "out"
+    order = ["evaluate", "--config-file", str(path), "--weights", str(model), "--limit", "4", "--out", str(out)]
+    assert main(order) == 0
+    return json.loads((out / "metrics.json").read_text())
+
+
+def test_metrics_have_the_fixed_names_and_are_percent(written: dict):
+    assert set(written) == {"metrics", "protocol", "data", "versions"}
+    assert set(written["metrics"]) == KEYS
+    assert all(isinstance(value, float) and 0 <= value <= 100 for value in written["metrics"].values())
+
+
+def test_it_stands_there_how_and_on_what_it_was_measured(written: dict):
+    from mvplm.data.scenes import WORLD_VERSION, world_hash
+
+    assert written["data"]["scenes_version"] == WORLD_VERSION and written["data"]["scenes_hash"] == world_hash()
+    assert {name: entry["limit"] for name, entry in written["data"]["sets"].items()} == dict.fromkeys(SETS, 4)
+    assert written["protocol"]["mode"] == "skip" and written["protocol"]["weights"].endswith("model")
+    assert len(written["protocol"]["config_hash"]) == 12 and written["protocol"]["post"]["top_k"] == 100
+    assert written["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+
+
+def measure(perceiver: Perceiver, out: Path, monkeypatch: pytest.MonkeyPatch, *, lie=lambda answer: answer, limit=4):
+    teller = TruthTeller(perceiver, lie)
+    monkeypatch.setattr("mvplm.runs.load_for_evaluation", lambda config, weights: teller)
+    metrics = run_evaluation(config(), limit=limit, out=out, show=False)
+    assert not teller.waiting
+    return metrics, teller
+
+
+def test_the_truth_scores_100_everywhere(perceiver: Perceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    metrics, teller = measure(perceiver, tmp_path, monkeypatch)
+    assert set(metrics) == KEYS
+    assert {name: value for name, value in metrics.items() if value != pytest.approx(100)} == {}
+    assert max(teller.sizes) == 5  # the batch size of the config, also across records with several expressions
+
+
+def nothing(answer: Perception) -> Perception:
+    """An answer that found nothing."""
+    if answer.panoptic is not None:
+        return replace(
+            answer, panoptic=replace(answer.panoptic, segment_map=answer.panoptic.segment_map * 0, segments=[])
+        )
+    if answer.semantic is not None:
+        return replace(answer, semantic=replace(answer.semantic, class_map=answer.semantic.class_map * 0 - 1))
+    return replace(answer, instances=answer.instances.keep(torch.zeros(0, dtype=torch.int64)))
+
+
+def test_silence_scores_nothing_but_on_expressions_for_nothing(
+    perceiver: Perceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    metrics, _ = measure(perceiver, tmp_path, monkeypatch, lie=nothing)
+    assert set(metrics) == KEYS and metrics["grec/N-acc"] == 100
+    assert 0 < metrics["grec/gIoU"] < 50
+    others = {name: value for name, value in metrics.items() if name not in ("grec/N-acc", "grec/gIoU")}
+    assert {name: value for name, value in others.items() if value} == {}
+
+
+def test_a_limit_means_records_and_zero_means_all(
+    perceiver: Perceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _, few = measure(perceiver, tmp_path, monkeypatch, limit=2)
+    _, every = measure(perceiver, tmp_path, monkeypatch, limit=0)
+    assert few.sizes[:2] == [2, 2] and every.sizes[:4] == [5, 1, 5, 1]
+
+
+def test_a_prefix_renames_a_set(perceiver: Perceiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    teller = TruthTeller(perceiver)
+    monkeypatch.setattr("mvplm.runs.load_for_evaluation", lambda config, weights: teller)
+    entry = {"dataset": "scenes/heldout", "options": {"role": "detection", "num": 2, "size": 96}, "task": "detection"}
+    sets = {"plain": entry, "named": {**entry, "prefix": "mine"}}
+    metrics = run_evaluation(tiny_config(f"eval.sets={json.dumps(sets)}"), out=tmp_path, show=False)
+    assert set(metrics) == {
+        f"{group}/{name}" for group in ("heldout", "seen", "mine") for name in ("box_AP", "box_AP50")
+    }
+
+
+def test_the_held_out_split_tells_which_of_its_names_are_new():
+    from mvplm.data.scenes import HELD_OUT, SceneDataset
+
+    dataset = SceneDataset("heldout", num=1, role="detection")
+    groups = dataset.name_groups
+    assert set(groups["heldout"]) == HELD_OUT and not HELD_OUT & set(groups["seen"])
+    assert sorted(groups["heldout"] + groups["seen"]) == sorted(dataset.vocabulary.names)
+    assert SceneDataset("val", num=1, role="detection").name_groups is None
+    assert SceneDataset("heldout", num=1, role="panoptic").name_groups is None
+    assert SceneDataset("heldout", num=1, role="grounding").name_groups is None
