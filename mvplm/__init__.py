@@ -28,11 +28,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(_HOMES[name]), name)
         globals()[name] = value
         return value
-    from difflib import get_close_matches
+    from mvplm.config.base import near
 
-    close = get_close_matches(name, __all__, n=3)
-    hint = f" (did you mean {' or '.join(repr(match) for match in close)}?)" if close else ""
-    raise AttributeError(f"module 'mvplm' has no attribute {name!r}{hint}; it has {', '.join(__all__)}")
+    raise AttributeError(f"module 'mvplm' has no attribute {name!r}{near(name, __all__)}; it has {', '.join(__all__)}")
 
 
 def __dir__() -> list[str]:

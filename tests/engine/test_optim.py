@@ -5,7 +5,7 @@ import torch
 from engine.toy import make_model
 from torch import nn
 
-from mvplm.engine import OptimizerSettings, Schedule, build_optimizer, format_groups, parameter_groups
+from mvplm.engine import OptimizerSettings, Schedule, build_optimizer, format_groups, freeze, parameter_groups
 from mvplm.engine.optim import optimizer_tensors, restore_optimizer, set_learning_rate
 
 

@@ -11,7 +11,12 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 from transformers.models.mask2former.modeling_mask2former import multi_scale_deformable_attention as family_function
 
-from mvplm.models.ops.deform_attn import MultiScaleDeformableAttention, multi_scale_deformable_attention
+from mvplm.models.ops.deform_attn import (
+    BACKENDS,
+    MultiScaleDeformableAttention,
+    live_backend,
+    multi_scale_deformable_attention,
+)
 
 SHAPES = [(4, 6), (2, 3)]
 
