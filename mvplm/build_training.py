@@ -70,7 +70,11 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
             max_length=config.prompt.max_length,
             seed=config.train.seed,
         )
-        sources.append(MixSource(name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size))
+        sources.append(
+            MixSource(
+                name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size, questions=source.questions
+            )
+        )
     several = distributed.is_available() and distributed.is_initialized()
     mixture = TaskMixture(
         sources,

@@ -30,12 +30,13 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     checkpoint = open_checkpoint(folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder)
     config = load_config(checkpoint.path / CONFIG_FILE)
     perceiver = load_for_evaluation(config, checkpoint.path)
+    started_from = config.train.init_from
     if vocabulary is not None:
         perceiver.vocabulary = get_dataset(vocabulary, num=1)[0].vocabulary
         if perceiver.vocabulary is None:
             raise ValueError(f"dataset {vocabulary!r} has no vocabulary")
     provenance = {
-        "source": "trained from scratch by the mvplm project",
+        "source": "trained from scratch" if started_from is None else f"trained further from {started_from}",
         "step": checkpoint.step,
         "config_hash": config_hash(config),
         "date": date.today().isoformat(),

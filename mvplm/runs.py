@@ -187,7 +187,10 @@ def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) 
     metrics: dict[str, float] = {}
     for name, entry in config.eval.sets.items():
         _LOGGER.info("evaluating %s: %s on %s", name, entry.task, entry.dataset)
-        metrics |= _evaluate_set(perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit)
+        found = _evaluate_set(perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit)
+        if twice := sorted(set(found) & set(metrics)):
+            raise ValueError(f"eval.sets.{name} gives {twice[0]} a second time; set its prefix")
+        metrics |= found
     return metrics
 
 

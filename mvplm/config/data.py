@@ -98,7 +98,8 @@ class SourceConfig(Section):
         options: arguments of the dataset.
         task: what it is used for.
         ratio: micro-batches of this source per cycle; 0 leaves it out.
-        batch_size: samples per micro-batch.
+        batch_size: records per micro-batch.
+        questions: expressions asked about each record of a sentence task; the picture is encoded once for all.
         response: kind of response; None takes ``response.kind``.
     """
 
@@ -107,6 +108,7 @@ class SourceConfig(Section):
     task: str = setting("panoptic", choices=TASKS)
     ratio: int = setting(1, low=0)
     batch_size: int = setting(8, low=1)
+    questions: int = setting(1, low=1)
     response: str | None = setting(None, choices=RESPONSES)
 
 

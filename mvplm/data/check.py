@@ -1,5 +1,6 @@
 """Checking a dataset: every problem at once, instead of the first one in the middle of a training run."""
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,13 @@ def check_dataset(
     """
     entry = dataset_entry(name)
     if entry.files is not None:
+        parameters = inspect.signature(entry.files).parameters
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            unknown = sorted(set(options) - set(parameters))
+            if unknown:
+                raise ValueError(
+                    f"checking {name} takes no option {', '.join(unknown)}: its files are checked as a whole"
+                )
         return check_coco(entry.files(datasets_root(root), **options), decode=decode)
     return check_records(get_dataset(name, root=root, **options), decode=decode, limit=limit)
 

@@ -21,6 +21,8 @@ def collate(
 ) -> Batch:
     """Pad samples of one task into a batch. Source: MVP-LM, sections 2.3 and 3.1.
 
+    A picture that several samples share (the same tensor) enters the batch once.
+
     Args:
         samples: B samples that share task, family and use of stuff queries; names, lengths and sizes may differ.
         pad_id: token id written into text padding.
@@ -39,7 +41,8 @@ def collate(
     labels = _pad_text([prompt.labels for prompt in prompts], IGNORED)
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     positions, following = _supervised(labels)
-    images, valid = _pad_images([sample.image for sample in samples], image_size, mean=mean, std=std)
+    pictures = list({id(sample.image): sample.image for sample in samples}.values())
+    images, valid = _pad_images(pictures, image_size, mean=mean, std=std)
     most_names = max(len(sample.names) for sample in samples)
     first = samples[0]
     targets = [sample.target for sample in samples if sample.target is not None]
@@ -65,8 +68,15 @@ def collate(
         supervised_labels=following,
         names=[sample.names for sample in samples],
         targets=targets or None,
+        image_rows=None if len(pictures) == len(samples) else _image_rows(samples),
         max_targets=max((len(target) for target in targets), default=0),
     )
+
+
+def _image_rows(samples: list[Sample]) -> list[int]:
+    """Place of each sample's picture among the distinct ones, in order of first appearance."""
+    places: dict[int, int] = {}
+    return [places.setdefault(id(sample.image), len(places)) for sample in samples]
 
 
 def _check(samples: list[Sample], num_image_tokens: int, *, image_size: int) -> None:

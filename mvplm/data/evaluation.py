@@ -1,7 +1,7 @@
 """Loading for evaluation: every record once, in order, without duplicates to fill the last batch."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -111,6 +111,7 @@ class _Mapped(Dataset):
         sentence = family_of(self._mapper.task) == "sentence"
         places: list[int | None] = [*expression_indices(record, self._mapper.task)] if sentence else [None]
         samples = [self._mapper(record, epoch=0, index=index, expression=place) for place in places]
+        samples = [replace(sample, image=samples[0].image) for sample in samples]  # one picture, encoded once
         return _Rows(samples, [record] * len(samples), places, [index] * len(samples))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_masks, resized_size
-from mvplm.data.unify import UnifySettings, unify
+from mvplm.data.unify import UnifySettings, expression_indices, unify
 from mvplm.prompts import PromptTokenizer, fixed_length, render
 from mvplm.structures import Annotation, BoxFormat, Record, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
@@ -108,6 +108,19 @@ class SampleMapper:
             isthing=tuple(unified.isthing),
             target=target,
         )
+
+    def several(self, record: Record, *, epoch: int = 0, index: int = 0, count: int) -> list[Sample]:
+        """Up to ``count`` samples about different expressions of one record, which share the picture's tensor.
+
+        Args:
+            record: what to map; the task must be a sentence task.
+            epoch, index: visit and position in the dataset; they seed the draws.
+            count: most expressions to ask about; a record with fewer that fit gives fewer samples.
+        """
+        fitting = expression_indices(record, self.task)
+        chosen = random.Random(f"{self.seed}-{epoch}-{index}-several").sample(fitting, min(count, len(fitting)))
+        samples = [self(record, epoch=epoch, index=index, expression=place) for place in chosen]
+        return [replace(sample, image=samples[0].image) for sample in samples]
 
     def _picture(self, record: Record) -> Tensor:
         image = load_image(record.image)

@@ -18,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from mvplm.structures import Batch, Record, Sample
 
-Mapper = Callable[..., Sample]
 Collate = Callable[[Sequence[Sample]], Batch]
 
 
@@ -29,20 +28,26 @@ class MixSource:
     Attributes:
         name: unique; seeds the order of the records.
         dataset: records.
-        mapper: called as ``mapper(record, epoch=, index=)``.
+        mapper: called as ``mapper(record, epoch=, index=)``, see ``SampleMapper``.
         ratio: micro-batches per cycle, relative to the other sources.
-        batch_size: samples per micro-batch and rank.
+        batch_size: records per micro-batch and rank.
+        questions: expressions asked about each record (sentence tasks); with more than one the mapper's ``several`` is
+            called and a picture is encoded once for all of them.
     """
 
     name: str
     dataset: Sequence[Record]
-    mapper: Mapper
+    mapper: Any
     ratio: int = 1
     batch_size: int = 1
+    questions: int = 1
 
     def __post_init__(self) -> None:
-        if self.ratio < 1 or self.batch_size < 1:
-            raise ValueError(f"source {self.name!r}: ratio {self.ratio} and batch size {self.batch_size} must be >= 1")
+        if min(self.ratio, self.batch_size, self.questions) < 1:
+            raise ValueError(
+                f"source {self.name!r}: ratio {self.ratio}, batch size {self.batch_size} and questions "
+                f"{self.questions} must be >= 1"
+            )
         if len(self.dataset) == 0:
             raise ValueError(f"source {self.name!r} has no records")
 
@@ -114,7 +119,7 @@ class TaskMixture:
         """The mapped samples of micro-batch ``step``. Errors name the source and the record."""
         plan = self.batch_plan(step)
         source = self.sources[plan.source]
-        return [self._sample(source, visit) for visit in plan.visits]
+        return [sample for visit in plan.visits for sample in self._samples(source, visit)]
 
     def batches(
         self,
@@ -157,10 +162,12 @@ class TaskMixture:
         """Continue at ``state["step"]``."""
         self.step = int(state["step"])
 
-    def _sample(self, source: MixSource, visit: Visit) -> Sample:
+    def _samples(self, source: MixSource, visit: Visit) -> list[Sample]:
         record = source.dataset[visit.index]
         try:
-            return source.mapper(record, epoch=visit.epoch, index=visit.index)
+            if source.questions > 1:
+                return source.mapper.several(record, epoch=visit.epoch, index=visit.index, count=source.questions)
+            return [source.mapper(record, epoch=visit.epoch, index=visit.index)]
         except (ValueError, OSError) as error:
             place = f"source {source.name!r}, record {visit.index}"
             raise ValueError(f"{place}: {error}") from error

@@ -168,6 +168,9 @@ class MVPLM(nn.Module):
         return Perceived(self._look(batch, visual, asked=asked), generation.caption_ids, generation.forced)
 
     def _visual(self, batch: Batch, visual: VisualFeatures | None) -> VisualFeatures:
+        if visual is None and batch.image_rows is not None:
+            sizes = dict(zip(batch.image_rows, batch.valid_sizes, strict=True))
+            return self.encode(batch.images, [sizes[i] for i in range(len(sizes))]).select(batch.image_rows)
         if visual is None:
             return self.encode(batch.images, batch.valid_sizes)
         if len(visual) != len(batch):

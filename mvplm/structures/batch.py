@@ -14,8 +14,8 @@ class Batch:
     """Samples padded to common sizes. Integers that decide shapes stay on the host.
 
     Attributes:
-        images: (B, 3, H, W) float32, normalised, zero (the mean colour) in the padding.
-        valid: (B, H, W) bool, True on real pixels.
+        images: (I, 3, H, W) float32, normalised, zero (the mean colour) in the padding; I = B unless rows share images.
+        valid: (I, H, W) bool, True on real pixels.
         valid_sizes: B pairs (h, w), un-padded size inside the frame.
         original_sizes: B pairs (H, W).
         image_ids: B ids.
@@ -29,6 +29,8 @@ class Batch:
             LM head runs only there); supervised_labels: (M,) int64 those next tokens.
         names: B tuples of names in the caller's order.
         targets: B targets, or None at inference.
+        image_rows: B host integers, the image of each row, when rows share images (several expressions about one
+            picture, which is encoded once); None when every row has its own.
         max_targets: largest number of targets of a sample (host integer, decides denoising slots).
     """
 
@@ -53,6 +55,7 @@ class Batch:
     supervised_labels: Tensor
     names: list[tuple[str, ...]]
     targets: list[Target] | None = None
+    image_rows: list[int] | None = None
     max_targets: int = 0
 
     def __len__(self) -> int:

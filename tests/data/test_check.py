@@ -212,3 +212,8 @@ def test_records_in_memory(small_record):
 def test_scenes_are_good():
     report = check_dataset("scenes/val", num=3)
     assert report.ok and report.counts["images"] == 3, report.problems
+
+
+def test_options_that_choose_records_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="takes no option role"):
+        check_dataset("coco_mini/val", root=tmp_path, role="instance")

@@ -125,3 +125,20 @@ def test_wrong_mixtures_are_refused():
         TaskMixture([source, source])
     with pytest.raises(ValueError, match="rank"):
         TaskMixture([source], rank=1)
+
+
+def test_several_questions_share_one_picture(small_tokenizer):
+    from mvplm.data.scenes import SceneDataset
+
+    scenes = SceneDataset("train", num=6, role="referring")
+    mapper = SampleMapper(small_tokenizer, image_size=64, num_image_tokens=4, task="gres", training=True)
+    mixture = TaskMixture([MixSource("refs", scenes, mapper, batch_size=2, questions=3)])
+    samples = mixture.samples(5)
+    pictures = [id(sample.image) for sample in samples]
+    assert len(samples) > 2 and len(set(pictures)) == 2
+    for picture in set(pictures):
+        names = [sample.names for sample in samples if id(sample.image) == picture]
+        assert len(set(names)) == len(names) <= 3
+    assert [sample.names for sample in mixture.samples(5)] == [sample.names for sample in samples]
+    with pytest.raises(ValueError, match="questions"):
+        MixSource("refs", scenes, mapper, questions=0)

@@ -1,6 +1,7 @@
 """A sample's answer does not depend on what stands beside it in the batch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -115,3 +116,15 @@ def test_the_order_in_the_batch_is_kept(perceiver: Perceiver, task: str):
     with torch.inference_mode():
         forth, back = perceiver.model(perceiver.collate(mixed)), perceiver.model(perceiver.collate(turned))
     torch.testing.assert_close(forth.final.boxes, back.final.boxes.flip(0), rtol=0, atol=WITHIN)
+
+
+def test_a_shared_picture_is_encoded_once_and_changes_nothing(perceiver: Perceiver):
+    alone = samples(perceiver, "gres", open_prompt=False)[:2]
+    questions = [replace(alone[0], names=s.names, prompt=s.prompt) for s in alone]
+    separate = [replace(s, image=s.image.clone()) for s in questions]
+    together, apart = perceiver.collate(questions), perceiver.collate(separate)
+    assert len(together.images) == 1 and together.image_rows == [0, 0] and apart.image_rows is None
+    with torch.no_grad():
+        first, second = perceiver.model(together), perceiver.model(apart)
+    assert torch.allclose(first.logits, second.logits, atol=WITHIN)
+    assert torch.allclose(first.boxes, second.boxes, atol=WITHIN)
