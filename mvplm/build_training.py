@@ -1,14 +1,12 @@
 """From a configuration to what training needs: data, losses, and the settings of the loop. It runs nothing."""
 
-from torch import distributed
-
 from mvplm.build import build_collate
 from mvplm.config import Config
 from mvplm.data.catalog import get_dataset
 from mvplm.data.mapper import SampleMapper, collect_phrases
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.data.unify import NameSampling, UnifySettings
-from mvplm.engine import OptimizerSettings, TrainerSettings
+from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
 from mvplm.prompts import PromptTokenizer
 
@@ -75,13 +73,8 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
                 name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size, questions=source.questions
             )
         )
-    several = distributed.is_available() and distributed.is_initialized()
-    mixture = TaskMixture(
-        sources,
-        seed=config.train.seed,
-        rank=distributed.get_rank() if several else 0,
-        world=distributed.get_world_size() if several else 1,
-    )
+    rank, world = rank_and_world()
+    mixture = TaskMixture(sources, seed=config.train.seed, rank=rank, world=world)
     return TrainingMixture(mixture, build_collate(config, tokenizer))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,6 +36,7 @@ from mvplm.engine import (
     join_processes,
     load_weights,
     open_checkpoint,
+    rank_and_world,
     seed_everything,
 )
 from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
@@ -137,10 +139,15 @@ def run_evaluation(
         limit: only so many records of each set; 0 takes what the configuration says.
         out: directory for ``metrics.json``.
         show: print the table.
+
+    With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
+    join_processes(config.train.device)
     perceiver = load_for_evaluation(config, weights)
     started = time.perf_counter()
     metrics = evaluate_perceiver(perceiver, config, limit=limit)
+    if rank_and_world()[0]:
+        return metrics
     sets = {name: {**asdict(entry), "limit": limit or entry.limit} for name, entry in config.eval.sets.items()}
     write_metrics(
         Path(out) / "metrics.json",
@@ -202,9 +209,17 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
     evaluator = make_evaluator(task, vocabulary, groups=groups)
     count = min(limit, len(dataset)) if limit else len(dataset)
+    rank, world = rank_and_world()
     batches = evaluation_batches(
-        dataset, perceiver.mapper(task), batch_size=batch_size, collate=perceiver.collate, limit=limit
+        dataset,
+        perceiver.mapper(task),
+        batch_size=batch_size,
+        collate=perceiver.collate,
+        limit=limit,
+        rank=rank,
+        world=world,
     )
+    count = -(-count // world)
     seen: set[int] = set()
     with _progress(count, entry.task) as advance:
         for batch in batches:
@@ -234,10 +249,16 @@ def _progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
         yield lambda done: progress.update(bar, completed=done)
 
 
-def _data_versions(config: Config) -> dict[str, str]:
-    """Version and hash of the embedded world where a set uses it."""
-    if not any(entry.dataset.startswith("scenes/") for entry in config.eval.sets.values()):
-        return {}
-    from mvplm.data.scenes import WORLD_VERSION, world_hash
+def _data_versions(config: Config) -> dict[str, Any]:
+    """What tells the data of an evaluation from any other: annotation files by hash, and the drawn world's version."""
+    files = {}
+    for name, entry in config.eval.sets.items():
+        source = getattr(get_dataset(entry.dataset, **entry.options), "files", None)
+        if source is not None:
+            files[name] = source.hashes()
+    out: dict[str, Any] = {"files": files} if files else {}
+    if any(entry.dataset.startswith("scenes/") for entry in config.eval.sets.values()):
+        from mvplm.data.scenes import WORLD_VERSION, world_hash
 
-    return {"scenes_version": WORLD_VERSION, "scenes_hash": world_hash()}
+        out |= {"scenes_version": WORLD_VERSION, "scenes_hash": world_hash()}
+    return out

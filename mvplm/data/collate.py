@@ -44,8 +44,7 @@ def collate(
     pictures = list({id(sample.image): sample.image for sample in samples}.values())
     images, valid = _pad_images(pictures, image_size, mean=mean, std=std)
     most_names = max(len(sample.names) for sample in samples)
-    first = samples[0]
-    targets = [sample.target for sample in samples if sample.target is not None]
+    first, targets = samples[0], [sample.target for sample in samples if sample.target is not None]
     return Batch(
         images=images,
         valid=valid,
@@ -61,7 +60,7 @@ def collate(
         image_starts=[prompt.image_span[0] for prompt in prompts],
         num_image_tokens=num_image_tokens,
         name_spans=_pad_spans(prompts, most_names),
-        name_mask=torch.tensor([_flags((True,) * len(sample.names), most_names) for sample in samples]).bool(),
+        name_mask=torch.tensor([_flags((True,) * len(s.names), most_names) for s in samples]).bool(),
         isthing=torch.tensor([_flags(sample.isthing, most_names) for sample in samples]).bool(),
         summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
         supervised=positions,

@@ -8,7 +8,7 @@ from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
 from mvplm.engine.optim import Schedule, build_optimizer, format_groups, freeze, parameter_groups
-from mvplm.engine.processes import join_processes
+from mvplm.engine.processes import join_processes, rank_and_world
 from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
@@ -42,6 +42,7 @@ __all__ = [
     "load_weights",
     "open_checkpoint",
     "parameter_groups",
+    "rank_and_world",
     "read_metrics",
     "restore_rng",
     "seed_everything",

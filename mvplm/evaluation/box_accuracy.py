@@ -22,8 +22,10 @@ class BoxAccuracy(Metric):
         self._add(key, 0.0 if predicted is None else _iou(predicted, true))
 
     def compute(self) -> dict[str, float]:
-        """``Acc@t`` in percent."""
+        """``Acc@t`` in percent; empty when no expression was seen."""
         ious = self._gathered()
+        if not ious:
+            return {}
         return {f"Acc@{self.threshold}": percent(sum(iou >= self.threshold for iou in ious), len(ious))}
 
 

@@ -136,7 +136,7 @@ class ReferringEvaluator:
     tasks = ("res", "gres", "rec")
 
     def __init__(self) -> None:
-        self.single: dict[str, ReferringIoU] = {"all": ReferringIoU()}
+        self.single = ReferringIoU()
         self.general = ReferringIoU()
         self.boxes = BoxAccuracy(0.5)
 
@@ -155,20 +155,19 @@ class ReferringEvaluator:
             return
         truth = true_mask(record, expression)
         if single:
-            for kind in {"all", expression.kind or "all"}:
-                self.single.setdefault(kind, ReferringIoU()).update(_union(answers["res"]), truth, key=key)
+            self.single.update(_union(answers["res"]), truth, kind=expression.kind, key=key)
         self.general.update(_union(answers["gres"]), truth, key=key)
 
     def compute(self) -> dict[str, float]:
         """``referring/<kind>/{cIoU,gIoU}``, ``rec/Acc@0.5`` and ``grec/{cIoU,gIoU,N-acc,T-acc}``."""
+        groups = {"all": self.single.compute(), **self.single.by_kind()}
         out = {
-            f"referring/{kind}/{name}": value
-            for kind, metric in self.single.items()
-            for name, value in metric.compute().items()
-            if name in ("cIoU", "gIoU")
+            f"referring/{kind}/{name}": metrics[name]
+            for kind, metrics in groups.items()
+            for name in ("cIoU", "gIoU")
+            if kind and name in metrics
         }
-        if len(self.boxes):
-            out["rec/Acc@0.5"] = self.boxes.compute()["Acc@0.5"]
+        out |= {f"rec/{name}": value for name, value in self.boxes.compute().items()}
         for name, value in self.general.compute().items():
             if name in ("cIoU", "gIoU", "N-acc", "T-acc"):
                 out[f"grec/{name}"] = value

@@ -1,12 +1,22 @@
 """Referring segmentation: cumulative and generalised IoU, and the target/no-target accuracies of gRefCOCO."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mvplm.evaluation.metric import Metric, percent
 
 _THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+class _Score(NamedTuple):
+    """One expression: shared pixels, pixels of either, whether something was predicted, whether something is there."""
+
+    overlap: int
+    union: int
+    guessed: bool
+    targeted: bool
+    kind: str
 
 
 class ReferringIoU(Metric):
@@ -17,12 +27,13 @@ class ReferringIoU(Metric):
     Segmentation".
     """
 
-    def update(self, predicted: np.ndarray | None, true: np.ndarray | None, *, key: Any = None) -> None:
+    def update(self, predicted: np.ndarray | None, true: np.ndarray | None, *, kind: str = "", key: Any = None) -> None:
         """Add one expression.
 
         Args:
             predicted: (H, W) bool, or None for "nothing fits".
             true: (H, W) bool, or None for an expression without a target.
+            kind: how the target is told apart; see :meth:`by_kind`.
             key: identifies the expression across ranks.
 
         Raises:
@@ -35,24 +46,32 @@ class ReferringIoU(Metric):
             if predicted.shape != true.shape:
                 raise ValueError(f"predicted mask {predicted.shape} and true mask {true.shape} differ in size")
             overlap = int((predicted & true).sum())
-        self._add(key, (overlap, guess + target - overlap, guess > 0, target > 0))
+        self._add(key, _Score(overlap, guess + target - overlap, guess > 0, target > 0, kind))
 
     def compute(self) -> dict[str, float]:
         """``cIoU gIoU Pr@0.5..0.9 N-acc T-acc`` in percent; N-acc and T-acc only where such expressions occur."""
+        return _summary(self._gathered())
+
+    def by_kind(self) -> dict[str, dict[str, float]]:
+        """The same for the expressions of each kind that occurs."""
         entries = self._gathered()
-        if not entries:
-            return {}
-        ious = [1.0 if not union else overlap / union for overlap, union, _, _ in entries]
-        out = {
-            "cIoU": percent(sum(e[0] for e in entries), sum(e[1] for e in entries)),
-            "gIoU": percent(sum(ious), len(ious)),
-        }
-        for threshold in _THRESHOLDS:
-            out[f"Pr@{threshold}"] = percent(sum(iou > threshold for iou in ious), len(ious))
-        absent = [guessed for _, _, guessed, targeted in entries if not targeted]
-        present = [guessed for _, _, guessed, targeted in entries if targeted]
-        if absent:
-            out["N-acc"] = percent(sum(not guessed for guessed in absent), len(absent))
-        if present:
-            out["T-acc"] = percent(sum(present), len(present))
-        return out
+        return {kind: _summary([e for e in entries if e.kind == kind]) for kind in sorted({e.kind for e in entries})}
+
+
+def _summary(entries: list[_Score]) -> dict[str, float]:
+    if not entries:
+        return {}
+    ious = [e.overlap / e.union if e.union else 1.0 for e in entries]
+    out = {
+        "cIoU": percent(sum(e.overlap for e in entries), sum(e.union for e in entries)),
+        "gIoU": percent(sum(ious), len(ious)),
+    }
+    for threshold in _THRESHOLDS:
+        out[f"Pr@{threshold}"] = percent(sum(iou > threshold for iou in ious), len(ious))
+    absent = [e.guessed for e in entries if not e.targeted]
+    present = [e.guessed for e in entries if e.targeted]
+    if absent:
+        out["N-acc"] = percent(sum(not guessed for guessed in absent), len(absent))
+    if present:
+        out["T-acc"] = percent(sum(present), len(present))
+    return out

@@ -5,11 +5,18 @@ from collections.abc import Sequence
 from operator import index as as_integer
 from typing import Any
 
+from mvplm.data.datasets.coco_files import CocoFiles
 from mvplm.structures import Record
 
 
 class RecordSequence(Sequence[Record]):
-    """A sequence of records, each built when it is asked for."""
+    """A sequence of records, each built when it is asked for.
+
+    Attributes:
+        files: where they were read from, None for records without files.
+    """
+
+    files: CocoFiles | None = None
 
     def __getitem__(self, index: Any) -> Any:
         """Record at ``index`` (negative counts from the end); a list of records for a slice."""

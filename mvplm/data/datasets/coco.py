@@ -82,7 +82,9 @@ def open_coco(
         records = CocoReferring(files, source=source, masks_only=masks_only)
     else:
         records = CocoCaptions(files, source=source)
-    return records if num is None else FirstRecords(records, num)
+    records = records if num is None else FirstRecords(records, num)
+    records.files = files
+    return records
 
 
 class FirstRecords(RecordSequence):

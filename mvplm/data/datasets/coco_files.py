@@ -1,5 +1,6 @@
 """Where the parts of a COCO-format folder lie, and reading its JSON."""
 
+import hashlib
 import json
 import re
 from collections import defaultdict
@@ -55,6 +56,15 @@ class CocoFiles:
             )
         return value
 
+    def hashes(self) -> dict[str, str]:
+        """First 16 hexadecimal digits of the SHA-256 of every annotation file, by path below ``root``."""
+        single = (self.panoptic, self.captions, self.referring)
+        paths = [path for path in (*single, *self.instances, *self.lookup) if path is not None]
+        return {
+            str(path.relative_to(self.root) if path.is_relative_to(self.root) else path.name): _sha256(path)[:16]
+            for path in sorted(paths)
+        }
+
     def richest_role(self) -> str:
         """The first of panoptic, instance, referring and caption that there is a file for.
 
@@ -70,6 +80,14 @@ class CocoFiles:
     def _splits(self) -> str:
         found = {path.stem.split("_", 1)[1] for path in self.root.glob("annotations/*_*.json")}
         return f" (splits seen: {', '.join(sorted(found))})" if found else ""
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def find_coco_files(root: str | Path, *, split: str | None = None, **given: str | Sequence[str] | None) -> CocoFiles:
