@@ -118,6 +118,7 @@ def build_optimizer_settings(config: Config) -> OptimizerSettings:
     """Settings of AdamW and its schedule."""
     optim = config.optim
     scales = {"encoder.": optim.encoder_lr_scale} if config.model.encoder.train else {}
+    scales |= optim.lr_scales
     return OptimizerSettings(
         lr=optim.lr,
         weight_decay=optim.weight_decay,

@@ -72,7 +72,12 @@ def run_training(
     if not resume:
         load_initial_weights(model, config)
     if config.train.init_from and not resume:
-        load_weights(model, Path(config.train.init_from) / WEIGHTS_FILE, allow_missing=config.train.init_allow)
+        load_weights(
+            model,
+            Path(config.train.init_from) / WEIGHTS_FILE,
+            allow_missing=config.train.init_allow,
+            skip=config.train.init_skip,
+        )
     freeze(model, config.train.freeze)
     model.llm.gradient_checkpointing(config.train.gradient_checkpointing)
     mixture = build_mixture(config, tokenizer)

@@ -8,7 +8,7 @@ from oracles.tiny import build_tiny, noise_picture, tiny_config, tiny_tokenizer
 from safetensors.torch import save_file
 
 from mvplm.build import build_model, load_initial_weights
-from mvplm.build_training import build_mixture, build_trainer_settings
+from mvplm.build_training import build_mixture, build_optimizer_settings, build_trainer_settings
 
 SOURCES = (
     "data.sources.phrases={dataset: scenes/train, options: {role: grounding, num: 30}, task: grounding, batch_size: 2}",
@@ -61,3 +61,9 @@ def test_the_display_score_reaches_the_answer_but_not_its_numbers():
     assert (usual.display_score, keen.display_score) == (0.5, 0.0)
     assert torch.equal(usual.instances.scores, keen.instances.scores)
     assert keen.plot().tobytes() != usual.plot().tobytes()
+
+
+def test_learning_rates_by_prefix():
+    settings = build_optimizer_settings(tiny_config("optim.lr_scales={query.: 0.3}", "optim.encoder_lr_scale=0.5"))
+    assert settings.lr_scales["query."] == 0.3
+    assert settings.lr_scales.get("encoder.", 0.5) == 0.5

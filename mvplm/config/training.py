@@ -3,7 +3,7 @@
 Source: MVP-LM, section 3.3 (losses) and section 4.1 (implementation details).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mvplm.config.base import Section, setting
 
@@ -60,6 +60,7 @@ class OptimConfig(Section):
 
     Attributes:
         lr: peak learning rate; encoder_lr_scale: factor for the vision encoder when it is trained.
+        lr_scales: more factors by prefix of the parameter name; the longest matching prefix wins.
         weight_decay: on matrices and convolutions only. betas, eps: of AdamW.
         schedule: after the warm-up: "cosine" to 0, "linear" to 0, or "constant".
         warmup_ratio: share of the steps in which the rate rises from 0.
@@ -69,6 +70,7 @@ class OptimConfig(Section):
 
     lr: float = setting(4e-5, low=0)
     encoder_lr_scale: float = setting(1.0, low=0)
+    lr_scales: dict[str, float] = field(default_factory=dict)
     weight_decay: float = setting(0.05, low=0)
     betas: list[float] = setting([0.9, 0.999], length=2, low=0, high=1)
     eps: float = setting(1e-8, low=0)
@@ -97,6 +99,7 @@ class TrainConfig(Section):
         freeze: prefixes of parameter names that are not trained.
         init_from: directory with weights to start from.
         init_allow: prefixes of parameter names that may be missing there.
+        init_skip: prefixes of parameter names that are not taken from there but start afresh.
     """
 
     steps: int = setting(80000, low=1)
@@ -117,6 +120,7 @@ class TrainConfig(Section):
     freeze: list[str] = setting([])
     init_from: str | None = None
     init_allow: list[str] = setting([])
+    init_skip: list[str] = setting([])
 
 
 @dataclass

@@ -170,7 +170,11 @@ class LoadReport:
 
 
 def load_weights(
-    model: nn.Module, state: Mapping[str, Tensor] | str | Path, *, allow_missing: Sequence[str] = ()
+    model: nn.Module,
+    state: Mapping[str, Tensor] | str | Path,
+    *,
+    allow_missing: Sequence[str] = (),
+    skip: Sequence[str] = (),
 ) -> LoadReport:
     """Copy weights into ``model``, strictly.
 
@@ -178,12 +182,14 @@ def load_weights(
         model: changed in place; only when everything fits.
         state: tensors by name, or a safetensors file.
         allow_missing: name prefixes that the file may lack.
+        skip: name prefixes that are not taken from the file; the model keeps its own values there.
 
     Raises:
         ValueError: names missing, unexpected, or of another shape; the message is the full report.
     """
     source = str(state) if isinstance(state, (str, Path)) else "the given tensors"
     tensors = load_file(state) if isinstance(state, (str, Path)) else state
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(tuple(skip))}
     own, wanted = model.state_dict(), unique_state(model)
     missing = tuple(name for name in wanted if name not in tensors)
     unexpected = tuple(name for name in tensors if name not in own)
@@ -194,7 +200,7 @@ def load_weights(
         if tensors[name].shape != own[name].shape
     )
     report = LoadReport(len(common) - len(mismatched), missing, unexpected, mismatched)
-    refused = [name for name in missing if not name.startswith(tuple(allow_missing))]
+    refused = [name for name in missing if not name.startswith((*allow_missing, *skip))]
     if refused or unexpected or mismatched:
         raise ValueError(f"{source} does not fit the model:\n  {report}")
     with torch.no_grad():

@@ -141,3 +141,15 @@ def test_generators_come_back_through_json():
 
 def test_step_seeds_differ_by_each_argument():
     assert len({step_seed(0, 0), step_seed(1, 0), step_seed(0, 1), step_seed(0, 0, rank=1), step_seed(0, 0)}) == 4
+
+
+def test_skipped_parts_keep_their_own_values():
+    source, model = make_model(), make_model()
+    with torch.no_grad():
+        for parameter in source.parameters():
+            parameter.fill_(3.0)
+    before = model.word.weight.clone()
+    load_weights(model, {k: v for k, v in source.state_dict().items() if k != "word.bias"}, skip=["word."])
+    assert torch.equal(model.word.weight, before)
+    others = [value for name, value in model.named_parameters() if not name.startswith("word.")]
+    assert others and all(bool((value == 3.0).all()) for value in others)
