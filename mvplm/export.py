@@ -1,9 +1,11 @@
 """From a training run to a model directory that can be shipped and loaded by name."""
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 from mvplm.config import config_hash, load_config
+from mvplm.config.training import TrainConfig
 from mvplm.data.catalog import get_dataset
 from mvplm.engine import open_checkpoint
 from mvplm.pretrained import CONFIG_FILE
@@ -31,12 +33,14 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     config = load_config(checkpoint.path / CONFIG_FILE)
     perceiver = load_for_evaluation(config, checkpoint.path)
     started_from = config.train.init_from
+    # Where things lay on the training machine means nothing to the one who loads them.
+    perceiver.config.train = replace(config.train, output=TrainConfig().output, init_from=None, init_skip=[])
     if vocabulary is not None:
         perceiver.vocabulary = get_dataset(vocabulary, num=1)[0].vocabulary
         if perceiver.vocabulary is None:
             raise ValueError(f"dataset {vocabulary!r} has no vocabulary")
     provenance = {
-        "source": "trained from scratch" if started_from is None else f"trained further from {started_from}",
+        "source": "trained from scratch" if started_from is None else f"trained further from {Path(started_from).name}",
         "step": checkpoint.step,
         "config_hash": config_hash(config),
         "date": date.today().isoformat(),
