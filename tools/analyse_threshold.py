@@ -28,9 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from rich.progress import track
 
     from mvplm import load
-    from mvplm.cli.data import parse_options
     from mvplm.data.catalog import get_dataset
     from mvplm.data.evaluation import evaluation_batches
+    from mvplm.data.options import parse_options
     from mvplm.evaluation import make_evaluator
 
     given = build_parser().parse_args(arguments)

@@ -40,6 +40,7 @@ def check(
 ) -> None:
     """List every problem of a data set at once; exit code 1 when there are errors."""
     from mvplm.data.check import check_dataset
+    from mvplm.data.options import parse_options
 
     report = check_dataset(name, root=root, decode=decode, limit=limit, **parse_options(options or []))
     for problem in report.problems:
@@ -81,6 +82,7 @@ def show(
     """Print records, or with --tokens what a model reads of them (green: trained on)."""
     from mvplm.config import SourceConfig
     from mvplm.data.catalog import get_dataset
+    from mvplm.data.options import parse_options
 
     given = parse_options(options or [])
     if root is not None:
@@ -91,26 +93,6 @@ def show(
         return
     source = SourceConfig(dataset=name, options=given, task=task)
     _print_tokens(source, config_file, number=number, start=start)
-
-
-def parse_options(items: Sequence[str]) -> dict[str, Any]:
-    """``key=value`` items as a mapping; values are read as YAML.
-
-    Raises:
-        ValueError: an item without a key, or a value that is no YAML.
-    """
-    from yaml import YAMLError, safe_load
-
-    options: dict[str, Any] = {}
-    for item in items:
-        key, equals, value = item.partition("=")
-        if not equals or not key.strip():
-            raise ValueError(f"an option must have the form key=value, got {item!r}")
-        try:
-            options[key.strip()] = safe_load(value)
-        except YAMLError as error:
-            raise ValueError(f"the value of {item!r} is not valid YAML") from error
-    return options
 
 
 def _print_tokens(source: "SourceConfig", config_file: Path | None, *, number: int, start: int) -> None:

@@ -8,7 +8,6 @@ from PIL import Image
 
 from mvplm import __version__
 from mvplm.cli import main
-from mvplm.cli.data import parse_options
 from mvplm.cli.predict import summary
 from mvplm.structures import Instances, PanopticMap, Perception, SegmentInfo
 
@@ -129,19 +128,6 @@ def test_doctor_tells_versions_and_devices(capsys: pytest.CaptureFixture[str]):
     lines = {parts[1].strip(): parts[2].strip() for line in told.splitlines() if len(parts := line.split("│")) > 2}
     assert lines["deformable attention"] == "reference (of reference)"
     assert {"torch threads", "bf16", "device", "trained models"} <= lines.keys()
-
-
-def test_options_are_yaml():
-    assert parse_options(["num=3", "role=all", "flag=true", "x=a=b"]) == {
-        "num": 3,
-        "role": "all",
-        "flag": True,
-        "x": "a=b",
-    }
-    with pytest.raises(ValueError, match="form key=value"):
-        parse_options(["num"])
-    with pytest.raises(ValueError, match="not valid YAML"):
-        parse_options(["num=["])
 
 
 def perception(label: str) -> Perception:
