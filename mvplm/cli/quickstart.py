@@ -45,7 +45,7 @@ def quickstart(
 ) -> None:
     """Answer every kind of question on fresh scenes, write pictures and report.html, train for a minute."""
     from mvplm.perceiver import load
-    from mvplm.visualize import write_page
+    from mvplm.visualize import write_page, write_sheet
 
     started = time.perf_counter()
     perceiver = load(model)
@@ -58,7 +58,8 @@ def quickstart(
     ]
     lead = f"{model}, loaded in {loaded:.1f} s, asked about scenes it has never seen (seed {seed})."
     page = write_page(out / "report.html", "mvplm quickstart", lead=lead, cards=cards, closing=_NEXT)
-    say(f"{len(cards)} pictures and {page} written", style="green")
+    write_sheet(out / "overview.png", cards)
+    say(f"{len(cards)} pictures, {out / 'overview.png'} and {page} written", style="green")
     if seconds:
         cards.append(_train(out, seconds))
         write_page(page, "mvplm quickstart", lead=lead, cards=cards, closing=_NEXT)
