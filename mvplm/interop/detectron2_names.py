@@ -114,16 +114,15 @@ class DatasetNames:
 def metadata_of(vocabulary: Vocabulary) -> dict[str, Any]:
     """What ``MetadataCatalog.get(name).set(**metadata_of(vocabulary))`` should know about the names.
 
-    With stuff among the names, both lists hold all of them and one numbering serves both, which every evaluator and
-    the visualiser of detectron2 can follow; :meth:`DatasetNames.from_metadata` gives the vocabulary back.
+    With things and stuff among the names, both lists hold all of them and one numbering serves both: the evaluators and
+    the visualiser of detectron2 can follow that, and :meth:`DatasetNames.from_metadata` gives the vocabulary back.
     """
     places = {number: place for place, number in enumerate(vocabulary.dataset_ids)}
     flags = zip(vocabulary.dataset_ids, vocabulary.isthing, strict=True)
     things = {number: places[number] for number, isthing in flags if isthing}
-    known: dict[str, Any] = {
-        "thing_classes": list(vocabulary.names),
-        "thing_dataset_id_to_contiguous_id": things,
-    }
+    known: dict[str, Any] = {}
+    if things:
+        known |= {"thing_classes": list(vocabulary.names), "thing_dataset_id_to_contiguous_id": things}
     if len(things) < len(vocabulary):
         known |= {"stuff_classes": list(vocabulary.names), "stuff_dataset_id_to_contiguous_id": places}
     return known
