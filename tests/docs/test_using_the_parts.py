@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracles.detectron2_double import Instances as Detected
 from oracles.detectron2_double import install
-from oracles.tiny import VOCABULARY, noise_picture, tiny_perceiver
+from oracles.tiny import VOCABULARY, build_tiny, noise_picture, tiny_perceiver
 from PIL import Image
 
 import mvplm
@@ -98,7 +98,7 @@ def test_deformable_attention():
     done = part("Deformable attention in your own layer")
     assert done["y"].shape == done["x"].shape
     # A fresh layer looks at fixed places around each token, so what it adds differs from token to token.
-    assert float((done["y"] - done["x"]).std(dim=(2, 3)).min()) > 0
+    assert bool(((done["y"] - done["x"]).std(dim=(2, 3)) > 0).all())
 
 
 def test_foreign_formats(no_downloads: Path):
@@ -118,11 +118,8 @@ def test_detectron2(no_downloads: Path, monkeypatch: pytest.MonkeyPatch):
     assert result["sem_seg"].shape == (len(VOCABULARY), 480, 640) and result["instances"].image_size == (480, 640)
     truth = Detected((47, 71), gt_masks=torch.ones(1, 47, 71), gt_classes=torch.tensor([1]))
     class_map = torch.full((47, 71), 2)
-    perceiver = tiny_perceiver()
-    try:
-        done = run(second, perceiver=perceiver, image=image, class_map=class_map, instances=truth)
-    finally:
-        perceiver.model.eval()
+    # A fresh one: a training pass moves the statistics of normalisation layers.
+    done = run(second, perceiver=build_tiny(), image=image, class_map=class_map, instances=truth)
     assert set(done["results"][0]) == {"panoptic_seg", "sem_seg", "instances"}
     assert {"word", "mask_dice"} <= set(done["losses"])
 
