@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mvplm.perceiver import Perceiver
 
 CARD_FILE = "README.md"
-_TAGS = ["mvp-lm", "image-segmentation", "object-detection", "open-vocabulary", "referring-expressions"]
+_TAGS = ["mvp-lm", "image-segmentation", "object-detection", "referring-expressions"]
 _SHOWN_NAMES = 40
 
 _CARD = """\
