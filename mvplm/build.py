@@ -148,6 +148,7 @@ def _pixel_decoder(config: Config, channels: dict[int, int]) -> PixelDecoder:
         heads=pixel.heads,
         points=pixel.points,
         ffn=pixel.ffn,
+        levels=pixel.levels,
         mask_padding=config.model.decoder.mask_padding,
     )
 

@@ -158,7 +158,7 @@ class PixelDecoderConfig(Section):
     Attributes:
         width, mask_width: C of the memory and of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per level and head, feed-forward width.
-        levels: number of memory levels (strides 8, 16, 32, 64).
+        levels: number of memory levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
     """
 
     width: int = setting(256, low=8)
@@ -167,7 +167,7 @@ class PixelDecoderConfig(Section):
     heads: int = setting(8, low=1)
     points: int = setting(4, low=1)
     ffn: int = setting(2048, low=1)
-    levels: int = setting(4, choices=(4,))
+    levels: int = setting(4, choices=(3, 4, 5))
 
 
 @dataclass
