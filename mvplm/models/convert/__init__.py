@@ -1,5 +1,6 @@
 """Foreign checkpoints: pure functions from their tensors to the library's, one small file per kind of source."""
 
+from mvplm.models.convert.detect import EncoderFile, find_encoder
 from mvplm.models.convert.files import Checkpoint, read_checkpoint, read_config, weight_files
 from mvplm.models.convert.mask2former_d2 import MASK2FORMER_D2
 from mvplm.models.convert.mask2former_hf import MASK2FORMER_HF
@@ -22,11 +23,13 @@ __all__ = [
     "SOURCES",
     "Checkpoint",
     "Converted",
+    "EncoderFile",
     "LoadSummary",
     "Options",
     "Source",
     "Strictness",
     "convert",
+    "find_encoder",
     "infer_settings",
     "read_checkpoint",
     "read_config",

@@ -56,7 +56,7 @@ def test_a_model_without_output_norms_gets_norms_that_scale_by_one() -> None:
     reference.layernorm = torch.nn.Identity()
     images = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
-        last = reference(images).last_hidden_state
+        last = reference(images, always_partition=True).last_hidden_state
         found = network(images)[32].flatten(2).transpose(1, 2)
     assert close(found, F.layer_norm(last, last.shape[-1:]))
 
