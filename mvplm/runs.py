@@ -40,6 +40,7 @@ from mvplm.engine import (
     seed_everything,
 )
 from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
+from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
 from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver
@@ -73,9 +74,11 @@ def run_training(
     if not resume:
         load_initial_weights(model, config, tokenizer)
     if config.train.init_from and not resume:
+        start = Path(config.train.init_from) / WEIGHTS_FILE
+        check_fingerprint(start, config, tokenizer, skip=config.train.init_skip)
         load_weights(
             model,
-            Path(config.train.init_from) / WEIGHTS_FILE,
+            start,
             allow_missing=config.train.init_allow,
             skip=config.train.init_skip,
         )

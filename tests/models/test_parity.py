@@ -69,13 +69,13 @@ def test_sine_embedding_equals_theirs_with_and_without_padding(shape: tuple[int,
     reference = Mask2FormerSinePositionEmbedding(num_position_features=16, normalize=True)
     height, width = shape
     for rows, columns in (shape, (height - 1, width - 2)):
-        mask = torch.ones(1, height, width, dtype=torch.bool)
-        mask[:, :rows, :columns] = False
+        valid = torch.zeros(1, height, width, dtype=torch.bool)
+        valid[:, :rows, :columns] = True
         given = torch.Size((1, 1, height, width))
-        theirs = reference(given, "cpu", torch.float32, mask=mask)[0].flatten(1).T
+        theirs = reference(given, "cpu", torch.float32, mask=valid)[0].flatten(1).T
         own = map_position_embedding(torch.tensor([rows]), torch.tensor([columns]), shape=shape, width=32)[0]
-        valid = ~mask.flatten()
-        assert close(own[valid], theirs[valid])
+        kept = valid.flatten()
+        assert close(own[kept], theirs[kept])
 
 
 def phi() -> nn.Module:
