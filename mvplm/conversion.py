@@ -37,6 +37,7 @@ from mvplm.structures.choices import check_choice
 from mvplm.structures.versions import library_versions
 
 REPORT_FILE, UNUSED_FILE = "conversion.json", "unused.safetensors"
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 _HEADS = {"mask2former": "heads", "phi": "text_heads", "openseed_phi": "text_heads"}
 
 
@@ -77,8 +78,8 @@ def convert_checkpoint(
     mapped = chosen.map(checkpoint.tensors, options)
     tree = _merged(infer_settings(mapped.tensors, options), chosen.settings(options))
     whole = not chosen.partial and any(module_of(name) == "llm" for name in mapped.tensors)
-    if whole:
-        tree = _merged(tree, {"model": {"llm": {"tokenizer": str(source)}}})
+    if whole and not any(item.startswith("model.llm.tokenizer=") for item in overrides):
+        tree = _merged(tree, {"model": {"llm": {"tokenizer": str(_tokenizer_home(Path(source)))}}})
     config = load_config(None, [*_as_overrides(tree), *overrides])
     strictness = strictness or Strictness()
     folder = Path(out)
@@ -98,6 +99,17 @@ def options_from(stored: Mapping[str, Any], **given: Any) -> Options:
     heads = _HEADS.get(str(stored.get("model_type")))
     read = {heads: stored["num_attention_heads"]} if heads and "num_attention_heads" in stored else {}
     return Options(**{**read, **{key: value for key, value in given.items() if value is not None}})
+
+
+def _tokenizer_home(source: Path) -> Path:
+    """The directory with the tokenizer of a whole model. Raises FileNotFoundError when there is none."""
+    folder = source if source.is_dir() else source.parent
+    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+        raise FileNotFoundError(
+            f"{folder} has no tokenizer ({' or '.join(_TOKENIZER_FILES)}): copy the model's tokenizer there, or name "
+            "its directory with model.llm.tokenizer=DIR"
+        )
+    return folder
 
 
 def _convert_whole(
