@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from mvplm.config import Config, load_config
 from mvplm.config.base import near
 from mvplm.config.presets import PRESETS
 from mvplm.data.collate import collate
-from mvplm.engine import load_weights
+from mvplm.initial import language_folder, load_initial_weights
 from mvplm.models.connector import Connector
 from mvplm.models.decoder import Decoder
 from mvplm.models.denoising import DenoisingSettings
@@ -33,23 +34,45 @@ def list_models() -> list[str]:
     return sorted(PRESETS)
 
 
-def create_model(name: str, *, tokenizer: PromptTokenizer | None = None, **overrides: Any) -> MVPLM:
-    """A named architecture with random weights, or those that overrides let it start from.
+def create_model(
+    name: str,
+    *,
+    tokenizer: PromptTokenizer | None = None,
+    encoder: str | Path | None = None,
+    language_model: str | Path | None = None,
+    local_files_only: bool = True,
+    **overrides: Any,
+) -> MVPLM:
+    """A named architecture with random weights, or those that its parts are given to start from.
 
     Args:
         name: see :func:`list_models`.
-        tokenizer: tokenizer to size and frame the language model with; the preset's own when None.
+        tokenizer: tokenizer to size and frame the language model with; by default that of ``language_model``, else
+            the preset's own.
+        encoder: file, directory or Hub id with weights for the vision encoder: its own, or for a Swin those of
+            transformers, timm, detectron2 or a Mask2Former.
+        language_model: directory or Hub id with weights (and tokenizer) of the preset's Phi, as transformers saves it.
+        local_files_only: never use the network; False allows downloads from the Hub.
         overrides: dotted configuration keys with ``__`` for dots, e.g. ``model__query__fusion="visual_only"``.
 
     Raises:
-        ValueError: unknown name (with near matches) or bad overrides.
+        ValueError: unknown name (with near matches), bad overrides, or weights that do not fit.
+        FileNotFoundError: a directory or file is missing; the message names it.
     """
     if name not in PRESETS:
         raise ValueError(f"unknown model {name!r}{near(name, list(PRESETS))}; choose one of {', '.join(list_models())}")
+    if encoder is not None:
+        overrides["model__encoder__weights"] = str(encoder)
+    if language_model is not None:
+        folder = language_folder(language_model, local_files_only=local_files_only, needs_tokenizer=tokenizer is None)
+        overrides["model__llm__weights"] = str(folder)
+        if tokenizer is None:
+            overrides["model__llm__tokenizer"] = str(folder)
     items = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
     config = load_config(None, [f"model.preset={name}", *items])
-    model = build_model(config, tokenizer or build_tokenizer(config))
-    load_initial_weights(model, config)
+    tokenizer = tokenizer or build_tokenizer(config)
+    model = build_model(config, tokenizer)
+    load_initial_weights(model, config, tokenizer, local_files_only=local_files_only)
     return model
 
 
@@ -106,18 +129,6 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
     )
 
 
-def load_initial_weights(model: MVPLM, config: Config) -> None:
-    """Give the parts of a fresh model the weights that the configuration lets them start from, strictly.
-
-    Raises:
-        ValueError: a file does not fit its part.
-        FileNotFoundError: there is no such file.
-    """
-    weights = config.model.encoder.weights
-    if weights is not None:
-        load_weights(model.encoder, weights)
-
-
 def _encoder(config: Config) -> Any:
     encoder = config.model.encoder
     options = dict(encoder.kwargs)
@@ -148,6 +159,7 @@ def _pixel_decoder(config: Config, channels: dict[int, int]) -> PixelDecoder:
         heads=pixel.heads,
         points=pixel.points,
         ffn=pixel.ffn,
+        levels=pixel.levels,
         mask_padding=config.model.decoder.mask_padding,
     )
 

@@ -11,12 +11,14 @@ from mvplm.build import build_model, build_postprocess
 from mvplm.config import load_config, to_yaml
 from mvplm.config.base import near
 from mvplm.engine import load_weights
+from mvplm.fingerprint import check_fingerprint, fingerprint
 from mvplm.perceiver import Perceiver
 from mvplm.prompts import PromptTokenizer
 from mvplm.structures import Vocabulary
 
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.yaml", "model.safetensors", "vocabulary.json"
 TOKENIZER_DIR, PROVENANCE_FILE = "tokenizer", "provenance.json"
+PARTIAL_FILE = "partial.yaml"
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -39,7 +41,12 @@ def save_perceiver(
         state = {
             name: value.to(torch.bfloat16) if value.is_floating_point() else value for name, value in state.items()
         }
-    save_file({name: value.contiguous() for name, value in state.items()}, str(folder / WEIGHTS_FILE))
+    parts = {name.split(".", 1)[0] for name in state}
+    save_file(
+        {name: value.contiguous() for name, value in state.items()},
+        str(folder / WEIGHTS_FILE),
+        metadata={"format": "pt", **fingerprint(perceiver.config, perceiver.tokenizer, parts=parts)},
+    )
     (folder / CONFIG_FILE).write_text(to_yaml(perceiver.config), encoding="utf-8")
     perceiver.tokenizer.save_pretrained(folder / TOKENIZER_DIR)
     if perceiver.vocabulary is not None:
@@ -62,6 +69,7 @@ def load_perceiver(
     folder = _find(name, local_files_only, revision=revision)
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
+    check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer)
     model = build_model(config, tokenizer)
     load_weights(model, folder / WEIGHTS_FILE)
     place = _device(device)
@@ -92,6 +100,11 @@ def load_provenance(folder: Path) -> dict[str, Any] | None:
 
 
 def _find(name: str | Path, local_files_only: bool, *, revision: str | None = None) -> Path:
+    if (Path(name) / PARTIAL_FILE).is_file():
+        raise ValueError(
+            f"{name} holds parts of a network, not a whole one: train from it, with _BASE_: {name}/{PARTIAL_FILE} in "
+            "the configuration of a run"
+        )
     for folder in (Path(name), _ASSETS / str(name)):
         if (folder / CONFIG_FILE).is_file():
             return _complete(folder)

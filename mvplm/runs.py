@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvplm.build import build_model, build_postprocess, build_tokenizer, load_initial_weights
+from mvplm.build import build_model, build_postprocess, build_tokenizer
 from mvplm.build_training import (
     build_criterion,
     build_mixture,
@@ -40,6 +40,8 @@ from mvplm.engine import (
     seed_everything,
 )
 from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
+from mvplm.fingerprint import check_fingerprint
+from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
 from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver
 from mvplm.prompts import PromptTokenizer
@@ -70,11 +72,13 @@ def run_training(
     tokenizer = build_tokenizer(config)
     model = build_model(config, tokenizer)
     if not resume:
-        load_initial_weights(model, config)
+        load_initial_weights(model, config, tokenizer)
     if config.train.init_from and not resume:
+        start = Path(config.train.init_from) / WEIGHTS_FILE
+        check_fingerprint(start, config, tokenizer, skip=config.train.init_skip)
         load_weights(
             model,
-            Path(config.train.init_from) / WEIGHTS_FILE,
+            start,
             allow_missing=config.train.init_allow,
             skip=config.train.init_skip,
         )

@@ -18,8 +18,9 @@ class EncoderConfig(Section):
         name: timm model name; not used by Swin.
         kwargs: arguments of the encoder: for Swin embed_dim, depths, num_heads, window_size where they differ from the
             published ones; for timm those of ``timm.create_model``.
-        weights: safetensors file with the encoder's parameters under its own names, to start from; it must fit exactly.
-            None starts from random numbers.
+        weights: file, directory or Hub id in the local cache to start from: the encoder's parameters under its own
+            names, or for a Swin those of transformers, timm, detectron2 or a Mask2Former. It must fit exactly. None
+            starts from random numbers.
         train: update the encoder. A frozen encoder runs in evaluation mode.
         train_droppath: largest stochastic-depth rate while it is trained.
     """
@@ -56,6 +57,8 @@ class LanguageConfig(Section):
     Attributes:
         kind: "phi" builds a Phi of the sizes below; "auto" takes any causal model of transformers from ``path``.
         path: directory or Hub id of the causal model; "phi" has none.
+        weights: directory or Hub id in the local cache with weights of a Phi of exactly these sizes to start from; None
+            starts from random numbers.
         tokenizer: "scenes" (the small one learned from the embedded dataset's texts), or a directory or Hub id.
         vocab_size: size of the "scenes" tokenizer.
         embedding_rows: rows of the embedding matrix; 0 takes the tokenizer's size.
@@ -68,6 +71,7 @@ class LanguageConfig(Section):
 
     kind: str = setting("phi", choices=("phi", "auto"))
     path: str | None = None
+    weights: str | None = None
     tokenizer: str = "scenes"
     vocab_size: int = setting(1024, low=258)
     embedding_rows: int = setting(51200, low=0)
@@ -158,7 +162,7 @@ class PixelDecoderConfig(Section):
     Attributes:
         width, mask_width: C of the memory and of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per level and head, feed-forward width.
-        levels: number of memory levels (strides 8, 16, 32, 64).
+        levels: number of memory levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
     """
 
     width: int = setting(256, low=8)
@@ -167,7 +171,7 @@ class PixelDecoderConfig(Section):
     heads: int = setting(8, low=1)
     points: int = setting(4, low=1)
     ffn: int = setting(2048, low=1)
-    levels: int = setting(4, choices=(4,))
+    levels: int = setting(4, choices=(3, 4, 5))
 
 
 @dataclass

@@ -40,7 +40,27 @@ _TINY: dict[str, Any] = {
     "loss": {"num_points": 512},
 }
 
-PRESETS: dict[str, dict[str, Any]] = {"mvplm-tiny": _TINY, "mvplm-swin-b-phi-1.5": {}}
+_SWINS: dict[str, dict[str, Any]] = {
+    "t": {"embed_dim": 96, "depths": [2, 2, 6, 2], "num_heads": [3, 6, 12, 24], "window_size": 7},
+    "b": {},
+    "l": {"embed_dim": 192, "depths": [2, 2, 18, 2], "num_heads": [6, 12, 24, 48], "window_size": 12},
+}
+_PHIS: dict[str, dict[str, Any]] = {
+    "1.5": {},
+    "2": {"hidden_size": 2560, "layers": 32, "heads": 32, "ffn": 10240, "rope_fraction": 0.4},
+}
+
+
+def _full_size(swin: str, phi: str) -> dict[str, Any]:
+    parts = {"encoder": {"kwargs": _SWINS[swin]} if _SWINS[swin] else {}, "llm": _PHIS[phi]}
+    chosen = {part: settings for part, settings in parts.items() if settings}
+    return {"model": chosen} if chosen else {}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mvplm-tiny": _TINY,
+    **{f"mvplm-swin-{swin}-phi-{phi}": _full_size(swin, phi) for phi in _PHIS for swin in _SWINS},
+}
 """Configuration trees by architecture name."""
 
 

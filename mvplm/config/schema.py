@@ -73,8 +73,11 @@ def cross_problems(config: Config) -> list[str]:
         found.append("model.llm.kind is 'auto', so model.llm.path must name a directory or Hub id")
     if config.model.llm.kind == "phi" and config.model.llm.path is not None:
         found.append(
-            "model.llm.kind is 'phi', which starts from random numbers: leave model.llm.path out, or use 'auto'"
+            "model.llm.kind is 'phi', which starts from random numbers or from model.llm.weights: leave model.llm.path "
+            "out, or use 'auto'"
         )
+    if config.model.llm.kind == "auto" and config.model.llm.weights is not None:
+        found.append("model.llm.kind is 'auto', which loads model.llm.path: leave model.llm.weights out, or use 'phi'")
     if config.model.encoder.kind == "timm" and config.model.encoder.name is None:
         found.append("model.encoder.kind is 'timm', so model.encoder.name must name a timm model")
     named = [(f"data.sources.{name}", source.dataset) for name, source in config.data.sources.items()]

@@ -1,4 +1,4 @@
-"""The pixel decoder: encoder maps become memory tokens of four levels and one fine map of mask features.
+"""The pixel decoder: encoder maps become memory tokens of several levels and one fine map of mask features.
 
 Source: Mask2Former and Mask DINO (pixel decoder with multi-scale deformable attention).
 """
@@ -15,9 +15,10 @@ from mvplm.models.encoder_layer import EncoderLayer
 from mvplm.models.geometry import LevelGeometry
 from mvplm.models.position import map_position_embedding
 
+LEVEL_STRIDES = {3: (8, 16, 32), 4: (8, 16, 32, 64), 5: (4, 8, 16, 32, 64)}
+"""Strides of the memory's levels, fine to coarse, by their number: three as in Mask2Former, four by default."""
 _MASK_STRIDE = 4
-_INPUT_STRIDES = (8, 16, 32)
-_LEVEL_STRIDES = (8, 16, 32, 64)
+ENCODER_STRIDES = (4, 8, 16, 32)
 _GROUPS = 32
 
 
@@ -70,10 +71,11 @@ class PixelDecoder(nn.Module):
         in_channels: channels of the encoder maps by stride: 4, 8, 16, 32.
         width: C of the memory. mask_width: channels of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per head and level, feed-forward width.
+        levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
         mask_padding: ignore padded cells and work in the valid frame; False treats padding as content.
 
     Raises:
-        ValueError: when a stride is missing.
+        ValueError: when a stride is missing, or for another number of levels.
     """
 
     def __init__(
@@ -86,19 +88,28 @@ class PixelDecoder(nn.Module):
         heads: int = 8,
         points: int = 4,
         ffn: int = 2048,
+        levels: int = 4,
         mask_padding: bool = True,
     ) -> None:
         super().__init__()
         _check_strides(in_channels)
+        if levels not in LEVEL_STRIDES:
+            raise ValueError(f"levels must be one of {', '.join(map(str, LEVEL_STRIDES))}, got {levels}")
         self.width = width
+        self.strides = LEVEL_STRIDES[levels]
         self.mask_padding = mask_padding
         groups = math.gcd(_GROUPS, width)
-        projections = [nn.Conv2d(in_channels[stride], width, 1) for stride in _INPUT_STRIDES]
-        projections.append(nn.Conv2d(in_channels[_INPUT_STRIDES[-1]], width, 3, stride=2, padding=1))
+        coarsest = in_channels[ENCODER_STRIDES[-1]]
+        projections = [
+            nn.Conv2d(in_channels[stride], width, 1)
+            if stride in ENCODER_STRIDES
+            else nn.Conv2d(coarsest, width, 3, stride=2, padding=1)
+            for stride in self.strides
+        ]
         self.input_proj = nn.ModuleList(nn.Sequential(conv, nn.GroupNorm(groups, width)) for conv in projections)
-        self.level_embed = nn.Parameter(torch.randn(len(_LEVEL_STRIDES), width))
+        self.level_embed = nn.Parameter(torch.randn(levels, width))
         self.encoder = nn.ModuleList(
-            EncoderLayer(width, levels=len(_LEVEL_STRIDES), heads=heads, points=points, ffn=ffn) for _ in range(layers)
+            EncoderLayer(width, levels=levels, heads=heads, points=points, ffn=ffn) for _ in range(layers)
         )
         self.lateral = nn.Conv2d(in_channels[_MASK_STRIDE], width, 1, bias=False)
         self.lateral_norm = nn.GroupNorm(groups, width)
@@ -134,7 +145,7 @@ class PixelDecoder(nn.Module):
             valid_sizes = [frame] * len(finest)
         maps = self.project(features)
         sizes = list(valid_sizes) if self.mask_padding else [frame] * len(valid_sizes)
-        geometry = LevelGeometry([(x.shape[-2], x.shape[-1]) for x in maps], list(_LEVEL_STRIDES), frame, sizes)
+        geometry = LevelGeometry([(x.shape[-2], x.shape[-1]) for x in maps], list(self.strides), frame, sizes)
         tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         padding = ~geometry.valid_cells(tokens.device)
         memory = self.encode(tokens, geometry, padding=padding)
@@ -148,8 +159,8 @@ class PixelDecoder(nn.Module):
         )
 
     def project(self, features: Mapping[int, Tensor]) -> list[Tensor]:
-        """Maps (B, C, h, w) of strides 8, 16, 32, 64, all of width C."""
-        sources = [*(features[stride] for stride in _INPUT_STRIDES), features[_INPUT_STRIDES[-1]]]
+        """Maps (B, C, h, w) of the levels, fine to coarse, all of width C."""
+        sources = [features[min(stride, ENCODER_STRIDES[-1])] for stride in self.strides]
         return [project(source) for project, source in zip(self.input_proj, sources, strict=True)]
 
     def encode(self, tokens: Tensor, geometry: LevelGeometry, *, padding: Tensor) -> Tensor:
@@ -169,7 +180,7 @@ class PixelDecoder(nn.Module):
         return tokens
 
     def fine_map(self, finest: Tensor, memory: Tensor, *, shape: tuple[int, int]) -> Tensor:
-        """Mask features (B, mask width, H / 4, W / 4) from the stride-4 map and the stride-8 tokens of the memory."""
+        """Mask features (B, mask width, H / 4, W / 4) from the stride-4 map and the finest level of the memory."""
         lateral = self.lateral_norm(self.lateral(finest))
         coarse = memory[:, : shape[0] * shape[1]].transpose(1, 2).unflatten(2, shape)
         above = F.interpolate(coarse, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
@@ -187,7 +198,6 @@ class PixelDecoder(nn.Module):
 
 
 def _check_strides(given: Mapping[int, object]) -> None:
-    needed = (_MASK_STRIDE, *_INPUT_STRIDES)
-    missing = [stride for stride in needed if stride not in given]
+    missing = [stride for stride in ENCODER_STRIDES if stride not in given]
     if missing:
-        raise ValueError(f"the pixel decoder needs strides {needed}, got {sorted(given)}: {missing} missing")
+        raise ValueError(f"the pixel decoder needs strides {ENCODER_STRIDES}, got {sorted(given)}: {missing} missing")

@@ -79,3 +79,15 @@ def test_unknown_and_unfit_names_are_explained() -> None:
 def test_sides_must_fit_the_coarsest_stride() -> None:
     with pytest.raises(ValueError, match="multiples of 32, got 64x65"):
         small_swin()(torch.randn(1, 3, 64, 65))
+
+
+def test_window_padding_of_the_published_input() -> None:
+    with torch.device("meta"):
+        encoder = SwinEncoder(embed_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 1))
+        windows: list[int] = []
+        for layer in encoder.backbone.swin.encoder.layers:
+            layer.blocks[0].attention.register_forward_pre_hook(
+                lambda module, given: windows.append(given[0].shape[0] * given[0].shape[1])
+            )
+        encoder(torch.empty(1, 3, 1024, 1024))
+    assert windows == [side * side for side in (264, 132, 72, 36)]
