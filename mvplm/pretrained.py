@@ -2,16 +2,19 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 
 from mvplm.build import build_model, build_postprocess
 from mvplm.config import load_config, to_yaml
 from mvplm.config.base import near
-from mvplm.engine import load_weights
+from mvplm.engine import adopt_weights, native_bf16
 from mvplm.fingerprint import check_fingerprint, fingerprint
+from mvplm.models.precision import storage_dtype
 from mvplm.perceiver import Perceiver
 from mvplm.prompts import PromptTokenizer
 from mvplm.structures import Vocabulary
@@ -19,6 +22,8 @@ from mvplm.structures import Vocabulary
 CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE = "config.yaml", "model.safetensors", "vocabulary.json"
 TOKENIZER_DIR, PROVENANCE_FILE = "tokenizer", "provenance.json"
 PARTIAL_FILE = "partial.yaml"
+# Small models gain nothing from half precision: converting costs what computing saves.
+_LARGE = 100 * 2**20
 _ASSETS = Path(__file__).parent / "assets"
 
 
@@ -70,16 +75,18 @@ def load_perceiver(
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
     check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer)
-    model = build_model(config, tokenizer)
-    load_weights(model, folder / WEIGHTS_FILE)
     place = _device(device)
+    with init_empty_weights():
+        model = build_model(config, tokenizer)
+    precision = _dtype(dtype, place, size=(folder / WEIGHTS_FILE).stat().st_size)
+    adopt_weights(model, folder / WEIGHTS_FILE, dtype_of=partial(storage_dtype, half=precision == "bf16"))
     return Perceiver(
-        model.float().to(place),
+        model.to(place),
         tokenizer,
         config=config,
         settings=build_postprocess(config),
         vocabulary=load_vocabulary(folder),
-        dtype=_dtype(dtype, place),
+        dtype=precision,
         provenance=load_provenance(folder),
     )
 
@@ -149,10 +156,10 @@ def _device(device: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _dtype(dtype: str, device: torch.device) -> str:
+def _dtype(dtype: str, device: torch.device, *, size: int) -> str:
     choices = ("auto", "fp32", "bf16")
     if dtype not in choices:
         raise ValueError(f"dtype must be one of {', '.join(choices)}, got {dtype!r}{near(dtype, choices)}")
     if dtype != "auto":
         return dtype
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if size >= _LARGE and native_bf16(device) else "fp32"

@@ -1,9 +1,9 @@
 """Engine: the training loop and what belongs to it. It receives model, criterion and data as objects."""
 
-from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, LoadReport, load_weights, open_checkpoint
+from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, open_checkpoint
 from mvplm.engine.curves import CurvesHook
 from mvplm.engine.ema import WeightAverage
-from mvplm.engine.environment import describe_environment
+from mvplm.engine.environment import describe_environment, native_bf16
 from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
@@ -13,6 +13,7 @@ from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.trainer import Trainer, TrainSummary
+from mvplm.engine.weights import LoadReport, adopt_weights, load_weights
 
 __all__ = [
     "Checkpoint",
@@ -33,6 +34,7 @@ __all__ = [
     "Trainer",
     "TrainerSettings",
     "WeightAverage",
+    "adopt_weights",
     "build_optimizer",
     "capture_rng",
     "describe_environment",
@@ -40,6 +42,7 @@ __all__ = [
     "freeze",
     "join_processes",
     "load_weights",
+    "native_bf16",
     "open_checkpoint",
     "parameter_groups",
     "rank_and_world",

@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 STATE_FILE = "trainer_state.json"
 MODEL_FILE = "model.safetensors"
@@ -135,78 +134,6 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
             state = json.loads((candidate / STATE_FILE).read_text(encoding="utf-8"))
             return Checkpoint(candidate, int(state["step"]), state)
     raise ValueError(f"no complete checkpoint at {path}")
-
-
-def unique_state(model: nn.Module) -> dict[str, Tensor]:
-    """State dict of ``model`` in which every tensor has one name (the first of tied ones)."""
-    seen: set[tuple[Any, ...]] = set()
-    unique: dict[str, Tensor] = {}
-    for name, value in model.state_dict().items():
-        key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
-        if value.numel() and value.device.type != "meta" and key in seen:
-            continue
-        seen.add(key)
-        unique[name] = value
-    return unique
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What a load did: names taken, missing in the file, unexpected in the file, and of another shape."""
-
-    loaded: int
-    missing: tuple[str, ...] = ()
-    unexpected: tuple[str, ...] = ()
-    mismatched: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        lines = [f"{self.loaded} tensors loaded"]
-        for kind in ("missing", "unexpected", "mismatched"):
-            names = getattr(self, kind)
-            if names:
-                rest = f" ... and {len(names) - 8} more" if len(names) > 8 else ""
-                lines.append(f"{len(names)} {kind}: {', '.join(names[:8])}{rest}")
-        return "\n  ".join(lines)
-
-
-def load_weights(
-    model: nn.Module,
-    state: Mapping[str, Tensor] | str | Path,
-    *,
-    allow_missing: Sequence[str] = (),
-    skip: Sequence[str] = (),
-) -> LoadReport:
-    """Copy weights into ``model``, strictly.
-
-    Args:
-        model: changed in place; only when everything fits.
-        state: tensors by name, or a safetensors file.
-        allow_missing: name prefixes that the file may lack.
-        skip: name prefixes that are not taken from the file; the model keeps its own values there.
-
-    Raises:
-        ValueError: names missing, unexpected, or of another shape; the message is the full report.
-    """
-    source = str(state) if isinstance(state, (str, Path)) else "the given tensors"
-    tensors = load_file(state) if isinstance(state, (str, Path)) else state
-    tensors = {name: value for name, value in tensors.items() if not name.startswith(tuple(skip))}
-    own, wanted = model.state_dict(), unique_state(model)
-    missing = tuple(name for name in wanted if name not in tensors)
-    unexpected = tuple(name for name in tensors if name not in own)
-    common = [name for name in tensors if name in own]
-    mismatched = tuple(
-        f"{name} (file {tuple(tensors[name].shape)}, model {tuple(own[name].shape)})"
-        for name in common
-        if tensors[name].shape != own[name].shape
-    )
-    report = LoadReport(len(common) - len(mismatched), missing, unexpected, mismatched)
-    refused = [name for name in missing if not name.startswith((*allow_missing, *skip))]
-    if refused or unexpected or mismatched:
-        raise ValueError(f"{source} does not fit the model:\n  {report}")
-    with torch.no_grad():
-        for name in common:
-            own[name].copy_(tensors[name])
-    return report
 
 
 def _is_complete(path: Path) -> bool:

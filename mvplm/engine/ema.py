@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mvplm.engine.checkpoint import unique_state
+from mvplm.engine.weights import unique_state
 
 
 class WeightAverage:

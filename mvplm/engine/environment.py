@@ -26,16 +26,21 @@ def _device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def native_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 on a device: it has instructions for it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    flags = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(bool(getattr(torch.cpu, flag, lambda: False)()) for flag in flags)
+
+
 def _bf16() -> str:
     if torch.cuda.is_available():
-        return "native" if torch.cuda.is_bf16_supported(including_emulation=False) else "emulated (use fp32)"
-    flags = torch.backends.cpu.get_cpu_capability()
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or _amx()
-    return "native" if native else f"works, but slower than fp32 here ({flags})"
-
-
-def _amx() -> bool:
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+        return "native" if native_bf16(torch.device("cuda")) else "emulated (use fp32)"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return "native" if native_bf16(torch.device("cpu")) else f"works, but slower than fp32 here ({capability})"
 
 
 def _installed(name: str) -> bool:

@@ -16,9 +16,7 @@ from mvplm.engine.checkpoint import (
     MODEL_FILE,
     Checkpoint,
     CheckpointStore,
-    load_weights,
     open_checkpoint,
-    unique_state,
 )
 from mvplm.engine.ema import WeightAverage
 from mvplm.engine.hooks import Hook
@@ -36,6 +34,7 @@ from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_s
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.signals import StopSignals
 from mvplm.engine.step import TrainingStep
+from mvplm.engine.weights import load_weights, unique_state
 from mvplm.structures.versions import library_versions
 
 _LOGGER = logging.getLogger("mvplm.engine")

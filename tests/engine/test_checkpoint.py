@@ -19,7 +19,7 @@ from mvplm.engine import (
     seed_everything,
     step_seed,
 )
-from mvplm.engine.checkpoint import unique_state
+from mvplm.engine.weights import unique_state
 
 
 def save(store: CheckpointStore, step: int, **kwargs):
