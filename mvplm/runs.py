@@ -41,7 +41,7 @@ from mvplm.engine import (
 )
 from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
 from mvplm.perceiver import Perceiver
-from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver
+from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver, starting_weights
 from mvplm.prompts import PromptTokenizer
 from mvplm.structures import Vocabulary
 
@@ -74,7 +74,7 @@ def run_training(
     if config.train.init_from and not resume:
         load_weights(
             model,
-            Path(config.train.init_from) / WEIGHTS_FILE,
+            starting_weights(config.train.init_from),
             allow_missing=config.train.init_allow,
             skip=config.train.init_skip,
         )
