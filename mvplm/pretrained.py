@@ -32,6 +32,11 @@ def shipped_models() -> list[str]:
     return sorted(path.parent.name for path in _ASSETS.glob(f"*/{WEIGHTS_FILE}"))
 
 
+def starting_weights(name: str) -> Path:
+    """The weights file of a shipped model or of a directory, for training to start from."""
+    return (_ASSETS / name if name in shipped_models() else Path(name)) / WEIGHTS_FILE
+
+
 def save_perceiver(
     perceiver: Perceiver, directory: str | Path, *, half: bool = False, provenance: dict[str, Any] | None = None
 ) -> Path:

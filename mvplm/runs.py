@@ -43,7 +43,7 @@ from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
-from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver
+from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver, starting_weights
 from mvplm.prompts import PromptTokenizer
 from mvplm.structures import Vocabulary
 
@@ -74,7 +74,7 @@ def run_training(
     if not resume:
         load_initial_weights(model, config, tokenizer)
     if config.train.init_from and not resume:
-        start = Path(config.train.init_from) / WEIGHTS_FILE
+        start = starting_weights(config.train.init_from)
         check_fingerprint(start, config, tokenizer, skip=config.train.init_skip)
         load_weights(
             model,

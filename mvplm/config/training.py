@@ -97,7 +97,7 @@ class TrainConfig(Section):
         deterministic: prefer deterministic kernels; None: on the CPU only.
         nonfinite_limit: so many steps with a non-finite loss in a row end the run; 0: the first one does.
         freeze: prefixes of parameter names that are not trained.
-        init_from: directory with weights to start from.
+        init_from: name of a shipped model, or directory with weights, to start from.
         init_allow: prefixes of parameter names that may be missing there.
         init_skip: prefixes of parameter names that are not taken from there but start afresh.
     """

@@ -106,3 +106,9 @@ def test_weights_of_another_network_are_refused(saved: Path, tmp_path: Path):
 def test_a_wrong_dtype_lists_the_choices(saved: Path):
     with pytest.raises(ValueError, match="dtype must be one of auto, fp32, bf16, got 'fp23' .*'fp32'"):
         mvplm.load(saved, dtype="fp23")
+
+
+def test_training_starts_from_shipped_names_and_directories(tmp_path: Path):
+    for name in pretrained.shipped_models():
+        assert pretrained.starting_weights(name).is_file()
+    assert pretrained.starting_weights(str(tmp_path)) == tmp_path / "model.safetensors"
