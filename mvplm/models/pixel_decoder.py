@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mvplm.models.encoder_layer import EncoderLayer
 from mvplm.models.geometry import LevelGeometry
 from mvplm.models.position import map_position_embedding
+from mvplm.structures import BoxFormat
 
 _MASK_STRIDE = 4
 _INPUT_STRIDES = (8, 16, 32)
@@ -29,7 +30,7 @@ class PixelMemory:
         memory: (B, M, C) tokens of all levels, fine to coarse, each level row by row.
         shapes: (h, w) of each level.
         padding: (B, M) bool, True on padded cells.
-        valid_ratios: (B, 2) float32, share (w, h) of the padded frame that is image.
+        valid_ratios: (B, 2) float32, share (w, h) of the padded frame that boxes are fractions of.
         mask_features: (B, mask width, H / 4, W / 4) over the padded frame.
         geometry: sizes on the host.
     """
@@ -64,7 +65,8 @@ class PixelDecoder(nn.Module):
         in_channels: channels of the encoder maps by stride: 4, 8, 16, 32.
         width: C of the memory. mask_width: channels of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per head and level, feed-forward width.
-        mask_padding: ignore padded cells and work in the valid frame; False treats padding as content.
+        mask_padding: ignore padded cells; False treats padding as content, and boxes are fractions of the padded frame.
+        padded_boxes: boxes are fractions of the padded frame although padding is ignored.
 
     Raises:
         ValueError: when a stride is missing.
@@ -81,11 +83,13 @@ class PixelDecoder(nn.Module):
         points: int = 4,
         ffn: int = 2048,
         mask_padding: bool = True,
+        padded_boxes: bool = False,
     ) -> None:
         super().__init__()
         _check_strides(in_channels)
         self.width = width
         self.mask_padding = mask_padding
+        self.box_format = BoxFormat.CXCYWH_PADDED if padded_boxes or not mask_padding else BoxFormat.CXCYWH_NORM
         groups = math.gcd(_GROUPS, width)
         projections = [nn.Conv2d(in_channels[stride], width, 1) for stride in _INPUT_STRIDES]
         projections.append(nn.Conv2d(in_channels[_INPUT_STRIDES[-1]], width, 3, stride=2, padding=1))
@@ -118,8 +122,14 @@ class PixelDecoder(nn.Module):
         """
         _check_strides(features)
         maps = self.project(features)
-        sizes = list(valid_sizes) if self.mask_padding else [frame] * len(valid_sizes)
-        geometry = LevelGeometry([(x.shape[-2], x.shape[-1]) for x in maps], list(_LEVEL_STRIDES), frame, sizes)
+        whole = [frame] * len(valid_sizes)
+        geometry = LevelGeometry(
+            [(x.shape[-2], x.shape[-1]) for x in maps],
+            list(_LEVEL_STRIDES),
+            frame,
+            valid_sizes=list(valid_sizes) if self.mask_padding else whole,
+            box_sizes=list(valid_sizes) if self.box_format is BoxFormat.CXCYWH_NORM else whole,
+        )
         tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         padding = ~geometry.valid_cells(tokens.device)
         memory = self.encode(tokens, geometry, padding=padding)
