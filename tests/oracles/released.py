@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 SYSTEM = (
@@ -329,7 +328,7 @@ class Released:
                     features.append(self.norm(self.linear(token, "selector.proj"), "selector.norm"))
                     numbers = torch.tensor(box if valid else [0.5, 0.5, 0.99, 0.99])
                     anchors.append((numbers / (1 - numbers)).log())
-                    best = max(float(self.mlp(features[-1], f"heads.{family}") @ name) for name in text)
+                    best = max(float((self.mlp(features[-1], f"heads.{family}") @ name).detach()) for name in text)
                     scores.append(best if valid else -math.inf)
         order = sorted(range(len(scores)), key=lambda i: -scores[i])[: self.sizes.num]
         chosen = torch.stack([features[i] for i in order])
