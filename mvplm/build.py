@@ -24,9 +24,17 @@ from mvplm.models.selection import Selector
 from mvplm.models.text import TextEmbedder
 from mvplm.models.vision import SwinEncoder, TimmEncoder
 from mvplm.postprocess import PostprocessSettings
-from mvplm.prompts import PromptTokenizer, train_scenes_tokenizer
+from mvplm.prompts import (
+    PAPER_CONTROLS,
+    RELEASED_CONTROLS,
+    SUFFIX_TOKEN,
+    SUMMARY_TOKEN,
+    PromptStyle,
+    PromptTokenizer,
+    train_scenes_tokenizer,
+)
 from mvplm.prompts.templates import RESULT_TEXT
-from mvplm.structures import Batch, Sample
+from mvplm.structures import Batch, BoxFormat, Sample
 
 
 def list_models() -> list[str]:
@@ -82,8 +90,22 @@ def build_tokenizer(config: Config) -> PromptTokenizer:
     if llm.tokenizer == "scenes":
         from mvplm.data.scenes import scene_texts
 
-        return train_scenes_tokenizer(scene_texts(), vocab_size=llm.vocab_size)
-    return PromptTokenizer.from_pretrained(llm.tokenizer)
+        return train_scenes_tokenizer(scene_texts(), vocab_size=llm.vocab_size, controls=_controls(config))
+    return PromptTokenizer.from_pretrained(llm.tokenizer, controls=_controls(config))
+
+
+def _controls(config: Config) -> tuple[str, ...]:
+    """Control tokens that the prompts of a configuration need."""
+    if config.response.token != SUMMARY_TOKEN:
+        return RELEASED_CONTROLS
+    return (*PAPER_CONTROLS, SUFFIX_TOKEN) if config.model.text.pool_suffix else PAPER_CONTROLS
+
+
+def build_style(config: Config) -> PromptStyle:
+    """Wording of the prompts of a configuration."""
+    text = config.model.text
+    listed = text.no_object == "background_name" and config.model.classifier.word == "softmax_ce"
+    return PromptStyle(config.prompt.style, suffix=text.pool_suffix, no_object=listed)
 
 
 def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
@@ -101,7 +123,11 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
         connector=_connector(config, encoder.channels[32], out_width=llm.width),
         llm=llm,
         text=TextEmbedder(
-            llm.width, width, projection=model.text.proj, no_object=model.classifier.word == "softmax_ce"
+            llm.width,
+            width,
+            projection=model.text.proj,
+            no_object=model.classifier.word == "softmax_ce" and model.text.no_object == "learned",
+            hidden=model.text.hidden,
         ),
         pixel_decoder=_pixel_decoder(config, encoder.channels),
         selector=None
@@ -144,7 +170,7 @@ def _connector(config: Config, in_channels: int, *, out_width: int) -> Connector
         out_width,
         width=connector.width,
         stride=connector.stride,
-        norm=connector.norm,
+        norm="group" if connector.norm == "group" else "batch",
         conv2_repeats=connector.conv2_repeats,
     )
 
@@ -161,6 +187,7 @@ def _pixel_decoder(config: Config, channels: dict[int, int]) -> PixelDecoder:
         ffn=pixel.ffn,
         levels=pixel.levels,
         mask_padding=config.model.decoder.mask_padding,
+        padded_boxes=config.boxes.frame == "padded",
     )
 
 
@@ -187,11 +214,12 @@ def _language_model(config: Config, tokenizer: PromptTokenizer) -> LanguageModel
         causal = AutoModelForCausalLM.from_pretrained(
             llm.path, local_files_only=True, attn_implementation=llm.attention
         )
-        language = LanguageModel(causal, num_tokens=tokenizer.vocab_size)
+        language = LanguageModel(causal, num_tokens=tokenizer.vocab_size, head_bias=llm.lm_head_bias)
     else:
         language = LanguageModel.from_phi(
             num_tokens=tokenizer.vocab_size,
             attention=llm.attention,
+            head_bias=llm.lm_head_bias,
             vocab_size=llm.embedding_rows or tokenizer.vocab_size,
             hidden_size=llm.hidden_size,
             num_hidden_layers=llm.layers,
@@ -224,6 +252,8 @@ def build_collate(config: Config, tokenizer: PromptTokenizer) -> Callable[[Seque
         image_size=config.image.size,
         mean=config.image.mean,
         std=config.image.std,
+        pad_value=None if config.image.pad_value == "mean" else float(config.image.pad_value),
+        box_format=BoxFormat.CXCYWH_PADDED if config.boxes.frame == "padded" else BoxFormat.CXCYWH_NORM,
     )
 
 
@@ -240,5 +270,6 @@ def build_postprocess(config: Config) -> PostprocessSettings:
         restrict_kind=post.restrict_kind,
         gres_threshold=post.gres_score,
         gres_fallback_top1=post.gres_fallback_top1,
+        things_before_top_k=post.things_before_top_k,
         mask_chunk=post.mask_chunk,
     )

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 
-from mvplm.build import build_collate
-from mvplm.config import Config
+from mvplm.build import build_collate, build_style
+from mvplm.config import Config, EvalSetConfig, SourceConfig
 from mvplm.data.catalog import get_dataset
+from mvplm.data.datasets.base import RecordSequence
 from mvplm.data.mapper import SampleMapper, collect_phrases
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.data.unify import NameSampling, UnifySettings
+from mvplm.data.views import pictures, prepared, without_pictures
 from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
-from mvplm.prompts import PromptTokenizer
+from mvplm.prompts import PromptTokenizer, family_of
+from mvplm.structures import Record
 
 
 def build_criterion(config: Config) -> Criterion:
@@ -77,10 +80,8 @@ def build_mapper(
 def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture:
     """All training sources with a ratio above 0; among several processes, the share of this one."""
     sources = []
-    for name, source in config.data.sources.items():
-        if not source.ratio:
-            continue
-        dataset = get_dataset(source.dataset, **source.options)
+    for name, dataset in _training_records(config).items():
+        source = config.data.sources[name]
         phrases = collect_phrases(dataset, limit=500) if source.task == "grounding" else ()
         mapper = build_mapper(config, tokenizer, task=source.task, response=source.response, phrase_pool=phrases)
         sources.append(
@@ -91,6 +92,30 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
     rank, world = rank_and_world()
     mixture = TaskMixture(sources, seed=config.train.seed, rank=rank, world=world)
     return TrainingMixture(mixture, build_collate(config, tokenizer))
+
+
+def open_records(config: Config, entry: SourceConfig | EvalSetConfig) -> Sequence[Record]:
+    """The dataset of a source or an evaluation set as the configuration asks about it."""
+    merged = config.eval.res_protocol == "merged" and family_of(entry.task) == "sentence"
+    dataset = get_dataset(entry.dataset, **entry.options)
+    return prepared(dataset, synonyms=config.names.synonyms, merged=merged)
+
+
+def _training_records(config: Config) -> dict[str, Sequence[Record]]:
+    """Datasets of the sources with a ratio above 0; pictures of referring evaluation sets are left out."""
+    sources = {name: source for name, source in config.data.sources.items() if source.ratio}
+    found = {name: open_records(config, source) for name, source in sources.items()}
+    entries = config.eval.sets.values() if config.data.exclude_eval_images else ()
+    if not any(isinstance(dataset, RecordSequence) for dataset in found.values()):
+        return found
+    referring = [entry for entry in entries if family_of(entry.task) == "sentence"]
+    excluded = set().union(*(pictures(get_dataset(entry.dataset, **entry.options)) for entry in referring))
+    for name, dataset in found.items():
+        try:
+            found[name] = without_pictures(dataset, excluded)
+        except ValueError as error:
+            raise ValueError(f"data.sources.{name}: {error}; see data.exclude_eval_images") from error
+    return found
 
 
 def _unify_settings(config: Config, response: str) -> UnifySettings:
@@ -107,6 +132,7 @@ def _unify_settings(config: Config, response: str) -> UnifySettings:
         response_kind=response,
         caption_dropout=config.response.caption_dropout,
         dedupe=config.prompt.dedupe,
+        style=build_style(config),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvplm.build import build_collate
+from mvplm.build import build_collate, build_style
 from mvplm.config import Config
 from mvplm.data.images import load_image
 from mvplm.data.mapper import SampleMapper
@@ -195,7 +195,8 @@ class Perceiver(HubMixin):
         for start in range(0, len(rows), batch_size):
             chunk = rows[start : start + batch_size]
             # Without a record there are no phrases to collect: the names themselves are listed, as for detection.
-            mapper = self.mapper("detection" if task == "grounding" else task, mode)
+            phrases = task == "grounding"
+            mapper = self.mapper("detection" if phrases else task, mode, sentences=task if phrases else None)
             samples = [_sample(mapper, encoded.arrays[i], question=question, index=i) for i, question in chunk]
             features = encoded.features.select([i for i, _ in chunk])
             looked = self.look(self._collate(samples), features=features, mode=mode)
@@ -241,8 +242,14 @@ class Perceiver(HubMixin):
             perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
         return found
 
-    def mapper(self, task: str, mode: str | None = None) -> SampleMapper:
-        """The mapper from records to samples of a public task, without targets and without drawing anything."""
+    def mapper(self, task: str, mode: str | None = None, *, sentences: str | None = None) -> SampleMapper:
+        """The mapper from records to samples of a public task, without targets and without drawing anything.
+
+        Args:
+            task: a public task. mode: see :meth:`predict`.
+            sentences: where prompts differ between tasks, use those of this one; by default "res" for expressions.
+        """
+        style = replace(build_style(self.config), task=sentences or ("res" if task == "referring" else None))
         skip = (mode or self.config.infer_mode) == "skip"
         return SampleMapper(
             self.tokenizer,
@@ -250,7 +257,7 @@ class Perceiver(HubMixin):
             num_image_tokens=self.config.num_image_tokens,
             task="gres" if task == "referring" else task,
             training=False,
-            settings=UnifySettings(open_prompt=not skip, dedupe=self.config.prompt.dedupe),
+            settings=UnifySettings(open_prompt=not skip, dedupe=self.config.prompt.dedupe, style=style),
             max_length=self.config.prompt.max_length,
             keep_target=False,
         )

@@ -18,6 +18,7 @@ from mvplm.build_training import (
     build_optimizer_settings,
     build_trainer_settings,
     build_weights,
+    open_records,
 )
 from mvplm.config import Config, EvalSetConfig, config_hash, to_yaml
 from mvplm.data.catalog import get_dataset
@@ -84,6 +85,8 @@ def run_training(
         )
     freeze(model, config.train.freeze)
     model.llm.gradient_checkpointing(config.train.gradient_checkpointing)
+    if config.model.connector.norm == "batch" and rank_and_world()[1] > 1 and torch.cuda.is_available():
+        model.connector = nn.SyncBatchNorm.convert_sync_batchnorm(model.connector)
     mixture = build_mixture(config, tokenizer)
     trainer = Trainer(
         model,
@@ -166,7 +169,10 @@ def run_evaluation(
             "config_hash": config_hash(perceiver.config),
             "mode": perceiver.config.infer_mode,
             "post": asdict(config.post),
-            "res_protocol": config.eval.res_protocol,
+            "behaviour": perceiver.config.behaviour,
+            "res_protocol": perceiver.config.eval.res_protocol,
+            "synonyms": perceiver.config.names.synonyms,
+            "exclude_eval_images": perceiver.config.data.exclude_eval_images,
             "seconds": round(time.perf_counter() - started, 1),
             "threads": torch.get_num_threads(),
         },
@@ -195,6 +201,7 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver
     perceiver = load_perceiver(weights or config.train.output)
     perceiver.settings = build_postprocess(config)
     perceiver.config.infer = config.infer
+    perceiver.config.eval.res_protocol = config.eval.res_protocol
     return perceiver
 
 
@@ -211,7 +218,7 @@ def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) 
 
 
 def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int) -> dict[str, float]:
-    dataset = get_dataset(entry.dataset, **entry.options)
+    dataset = open_records(perceiver.config, entry)
     task = "referring" if entry.task in _SENTENCES else entry.task
     vocabulary: Vocabulary | None = dataset[0].vocabulary
     # A prefix names the whole set, so its names are not told apart.
@@ -221,7 +228,7 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     rank, world = rank_and_world()
     batches = evaluation_batches(
         dataset,
-        perceiver.mapper(task),
+        perceiver.mapper(task, sentences=entry.task if entry.task in _SENTENCES else None),
         batch_size=batch_size,
         collate=perceiver.collate,
         limit=limit,

@@ -11,8 +11,8 @@ from mvplm.config.base import Section, setting
 TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "res", "gres", "rec", "caption")
 """Every task a sample can have."""
 
-RESPONSES = ("caption", "none", "existing_objects")
-"""What the assistant says before the summary token."""
+RESPONSES = ("caption", "none", "existing_objects", "trailing")
+"""What the assistant says before the summary token; "trailing" stands behind the released prompts' placeholder."""
 
 
 @dataclass
@@ -22,20 +22,20 @@ class ImageConfig(Section):
     Attributes:
         size: side of the padded square in pixels.
         mean, std: of the three RGB channels on the 0-255 scale.
-        pad_value: "mean": padding is the mean colour, zero after normalisation.
+        pad_value: level of padded pixels: "mean", the mean colour, zero after normalisation; or "128".
     """
 
     size: int = setting(1024, low=32)
     mean: list[float] = setting([123.675, 116.28, 103.53], length=3)
     std: list[float] = setting([58.395, 57.12, 57.375], length=3, low=1e-6)
-    pad_value: str = setting("mean", choices=("mean",))
+    pad_value: str = setting("mean", choices=("mean", "128"))
 
 
 @dataclass
 class BoxesConfig(Section):
-    """``frame`` of normalised boxes: "valid", fractions of the un-padded image."""
+    """``frame`` of boxes inside the network: fractions of the un-padded image ("valid") or of the padded one."""
 
-    frame: str = setting("valid", choices=("valid",))
+    frame: str = setting("valid", choices=("valid", "padded"))
 
 
 @dataclass
@@ -43,12 +43,12 @@ class PromptConfig(Section):
     """Prompts.
 
     Attributes:
-        style: family of templates.
+        style: wording: "paper", or "released", that of the public checkpoints.
         max_length: longest prompt in tokens, visual tokens included; longer ones are an error.
         dedupe: let equal names share one span instead of refusing them.
     """
 
-    style: str = setting("paper", choices=("paper",))
+    style: str = setting("paper", choices=("paper", "released"))
     max_length: int = setting(2048, low=16)
     dedupe: bool = False
 
@@ -58,13 +58,14 @@ class ResponseConfig(Section):
     """The assistant's text before the summary token.
 
     Attributes:
-        kind: default of all sources: "caption", "none" or "existing_objects".
-        token: the summary token.
+        kind: default of all sources: "caption", "none" or "existing_objects"; with the released prompts "trailing" or
+            "none".
+        token: "<PER>", the learned summary token, or "<seg>", zero vectors whose state is never read.
         caption_dropout: probability of using "none" for a training sample.
     """
 
     kind: str = setting("caption", choices=RESPONSES)
-    token: str = setting("<PER>", choices=("<PER>",))
+    token: str = setting("<PER>", choices=("<PER>", "<seg>"))
     caption_dropout: float = setting(0.0, low=0, high=1)
 
 
@@ -79,6 +80,7 @@ class NamesConfig(Section):
         phrase_negatives: [low, high] phrases of other images added to a grounding list.
         shuffle: a fresh order of the names at each visit.
         max_tokens: budget of the list in tokens.
+        synonyms: of names with commas, ask for the "first" part or for all of it ("joined").
     """
 
     full_limit: int = setting(150, low=1)
@@ -87,6 +89,7 @@ class NamesConfig(Section):
     phrase_negatives: list[int] = setting([0, 24], length=2, low=0)
     shuffle: bool = True
     max_tokens: int = setting(1024, low=1)
+    synonyms: str = setting("first", choices=("first", "joined"))
 
 
 @dataclass
@@ -120,10 +123,12 @@ class DataConfig(Section):
         sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
             A later file removes a source of its base with ``name: null``.
         num_workers: loader processes; results do not depend on it.
+        exclude_eval_images: train on no picture of the referring sets of ``eval.sets``; file names tell pictures apart.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     num_workers: int = setting(0, low=0)
+    exclude_eval_images: bool = True
 
 
 @dataclass
@@ -152,9 +157,9 @@ class EvalConfig(Section):
     Attributes:
         sets: named evaluations; a later file removes one of its base with ``name: null``.
         batch_size: images per forward pass.
-        res_protocol: one sample per sentence.
+        res_protocol: "per_sentence", or "merged": all expressions for the same objects make one, in training too.
     """
 
     sets: dict[str, EvalSetConfig] = field(default_factory=dict)
     batch_size: int = setting(8, low=1)
-    res_protocol: str = setting("per_sentence", choices=("per_sentence",))
+    res_protocol: str = setting("per_sentence", choices=("per_sentence", "merged"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, cast, get_args, get_origin
 
 from mvplm.config.base import Section, near, value_problem
+from mvplm.config.behaviours import BEHAVIOURS
 from mvplm.config.presets import PRESETS, preset_tree
 from mvplm.config.schema import Config, cross_problems
 from mvplm.config.tree import Layer, override_layers, read_layers
@@ -19,7 +20,7 @@ _LOGGER = logging.getLogger("mvplm.config")
 def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """The configuration of a file, or of the defaults, with overrides applied last.
 
-    Order, later wins: published defaults, the preset named by ``model.preset``, bases, the file, overrides.
+    Order, later wins: published defaults, ``behaviour``, the preset named by ``model.preset``, bases, file, overrides.
 
     Args:
         path: YAML file, or None.
@@ -34,7 +35,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     layers = [] if path is None else read_layers(Path(path), errors)
     layers += override_layers(overrides, errors)
     node = OmegaConf.structured(Config)
-    for layer in _preset_layers(layers, errors) + layers:
+    for layer in _behaviour_layers(layers) + _preset_layers(layers, errors) + layers:
         _Filler(layer.origin, errors).fill(node, layer.tree, schema=Config)
     config = None if errors else cast(Config, OmegaConf.to_object(node))
     if config is not None:
@@ -60,6 +61,13 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def _behaviour_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """The values a behaviour stands for; an unknown one is reported where it is written."""
+    named = [layer.tree["behaviour"] for layer in layers if "behaviour" in layer.tree]
+    name = named[-1] if named else None
+    return [Layer(BEHAVIOURS[name], f"behaviour {name!r}")] if isinstance(name, str) and name in BEHAVIOURS else []
+
+
 def _preset_layers(layers: Sequence[Layer], errors: list[str]) -> list[Layer]:
     name, origin = None, ""
     for layer in layers:
@@ -75,7 +83,7 @@ def _preset_layers(layers: Sequence[Layer], errors: list[str]) -> list[Layer]:
     return [Layer(preset_tree(name), f"preset {name!r}")]
 
 
-RETIRED = frozenset({"data.exclude_eval_images", "model.dn.sentence", "names.synonyms"})
+RETIRED = frozenset({"model.dn.sentence"})
 """Keys that written-out configurations of earlier runs hold although nothing ever read them; they are passed over."""
 
 

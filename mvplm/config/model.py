@@ -40,13 +40,13 @@ class ConnectorConfig(Section):
     Attributes:
         stride: pixels per side of one visual token: V = (image size / stride)^2.
         width: channels inside the residual block.
-        norm: "batch" or "group" normalisation.
+        norm: "batch" (over all processes of a training on GPUs), "batch_per_process" or "group" normalisation.
         conv2_repeats: how often the second convolution is applied.
     """
 
     stride: int = setting(64, choices=(32, 64))
     width: int = setting(2048, low=1)
-    norm: str = setting("batch", choices=("batch", "group"))
+    norm: str = setting("batch", choices=("batch", "batch_per_process", "group"))
     conv2_repeats: int = setting(1, choices=(1, 2))
 
 
@@ -66,6 +66,7 @@ class LanguageConfig(Section):
         rope_fraction: share of each head's channels that is rotated; rope_theta: base of the rotation.
         context: longest sequence in tokens.
         attention: attention kernel; "eager" trains faster than "sdpa" on CPUs in bf16.
+        lm_head_bias: keep the bias of the output layer.
         train: update the language model.
     """
 
@@ -83,6 +84,7 @@ class LanguageConfig(Section):
     rope_theta: float = setting(10000.0, low=1)
     context: int = setting(2048, low=16)
     attention: str = setting("sdpa", choices=("sdpa", "eager"))
+    lm_head_bias: bool = True
     train: bool = True
 
 
@@ -91,14 +93,17 @@ class TextConfig(Section):
     """Text embeddings of names and expressions.
 
     Attributes:
-        hidden: which hidden states are pooled; "last" is the output of the final norm.
+        hidden: which hidden states are pooled: "last", the output of the final norm, or "layer_mean" over all layers.
+        pool_suffix: the token ``[SEG]`` follows every name and expression and is pooled with it.
         proj: "mlp2" or "linear" projection to the decoder's width.
-        no_object: "learned" vector and bias for the no-object column.
+        no_object: the no-object column of the softmax: a "learned" vector and bias, or "background_name", the name
+            "background", listed last.
     """
 
-    hidden: str = setting("last", choices=("last",))
+    hidden: str = setting("last", choices=("last", "layer_mean"))
+    pool_suffix: bool = False
     proj: str = setting("mlp2", choices=("mlp2", "linear"))
-    no_object: str = setting("learned", choices=("learned",))
+    no_object: str = setting("learned", choices=("learned", "background_name"))
 
 
 @dataclass
@@ -129,13 +134,14 @@ class QueryConfig(Section):
 
     Attributes:
         num: N.
-        base: where the base queries come from; "summary" is the state of the summary token.
+        base: where the base queries come from: "summary", the state of the summary token, or "none", which leaves the
+            selected features alone (fusion "visual_only").
         expand: "slots" (one vector plus learned slots) or "full" (one vector per query).
         fusion: "sum", "visual_only", "base_only" or "concat_mlp" of base queries and selected features.
     """
 
     num: int = setting(100, low=1)
-    base: str = setting("summary", choices=("summary",))
+    base: str = setting("summary", choices=("summary", "none"))
     expand: str = setting("slots", choices=("slots", "full"))
     fusion: str = setting("sum", choices=("sum", "visual_only", "base_only", "concat_mlp"))
 
@@ -180,7 +186,7 @@ class DecoderConfig(Section):
 
     Attributes:
         layers, heads, points, ffn: as in the pixel decoder.
-        mask_padding: ignore padded cells and use valid ratios.
+        mask_padding: ignore padded cells; False takes padding for content and needs ``boxes.frame: padded``.
         level_order: order of the levels in the decoder's memory.
         anchor_scale: which level gets the small anchors.
         double_norm: apply the decoder norm twice on the class and mask path.
@@ -191,11 +197,11 @@ class DecoderConfig(Section):
     heads: int = setting(8, low=1)
     points: int = setting(4, low=1)
     ffn: int = setting(2048, low=1)
-    mask_padding: bool = setting(True, choices=(True,))
-    level_order: str = setting("fine_to_coarse", choices=("fine_to_coarse",))
+    mask_padding: bool = True
+    level_order: str = setting("fine_to_coarse", choices=("fine_to_coarse", "coarse_to_fine"))
     anchor_scale: str = setting("fine_small", choices=("fine_small", "coarse_small"))
-    double_norm: bool = setting(False, choices=(False,))
-    loop_box_input: str = setting("normed", choices=("normed",))
+    double_norm: bool = False
+    loop_box_input: str = setting("normed", choices=("normed", "raw"))
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from mvplm.config.base import Section, setting
+from mvplm.config.behaviours import BEHAVIOURS
 from mvplm.config.data import (
     BoxesConfig,
     DataConfig,
@@ -21,13 +22,14 @@ class Config(Section):
     """Everything a run needs. Every default is the published setting.
 
     Attributes:
-        behaviour: set of conventions the network follows.
+        behaviour: set of conventions the network follows: "paper", or "released", that of the public checkpoints. It
+            gives the settings it stands for their values when a file is loaded; every one can be overridden.
         model, image, boxes, prompt, response, names: what the network is and sees.
         match, loss, optim, train, data: how it is trained.
         eval, post, infer: how it is measured and run.
     """
 
-    behaviour: str = setting("paper", choices=("paper",))
+    behaviour: str = setting("paper", choices=tuple(BEHAVIOURS))
     model: ModelConfig = field(default_factory=ModelConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
     boxes: BoxesConfig = field(default_factory=BoxesConfig)
@@ -53,12 +55,12 @@ class Config(Section):
         """ "caption" or "skip": ``infer.mode`` with "auto" resolved by the kind of response the model is trained on."""
         if self.infer.mode != "auto":
             return self.infer.mode
-        return "skip" if self.response.kind == "none" else "caption"
+        return "skip" if self.response.kind == "none" or self.response.token == "<seg>" else "caption"
 
 
 def cross_problems(config: Config) -> list[str]:
     """Sentences about settings that do not go together; empty when all is well."""
-    found = _size_problems(config)
+    found = _size_problems(config) + _released_problems(config)
     query, select = config.model.query, config.model.select
     if select.enabled != (query.fusion != "base_only"):
         found.append(
@@ -85,6 +87,41 @@ def cross_problems(config: Config) -> list[str]:
     found += [f"{key}.dataset is missing" for key, dataset in named if not dataset]
     if config.data.sources and not any(source.ratio for source in config.data.sources.values()):
         found.append("data.sources: every ratio is 0, so there is nothing to train on")
+    return found
+
+
+def _released_problems(config: Config) -> list[str]:
+    """Settings of the released conventions that only go together."""
+    model, released = config.model, config.prompt.style == "released"
+    found = []
+    pairs = [
+        ("prompt.style 'released'", released, "response.token '<seg>'", config.response.token == "<seg>"),
+        (
+            "response.token '<seg>'",
+            config.response.token == "<seg>",
+            "model.query.base 'none'",
+            model.query.base == "none",
+        ),
+    ]
+    found += [f"{first} and {second} go together" for first, given, second, other in pairs if given != other]
+    if model.query.base == "none" and model.query.fusion != "visual_only":
+        found.append(
+            f"model.query.base is 'none', so model.query.fusion must be 'visual_only', not {model.query.fusion!r}"
+        )
+    kinds = {"response.kind": config.response.kind}
+    kinds |= {
+        f"data.sources.{name}.response": source.response or "none" for name, source in config.data.sources.items()
+    }
+    fitting = ("trailing", "none") if released else ("caption", "none", "existing_objects")
+    found += [
+        f"{key} {kind!r} does not go with prompt.style {config.prompt.style!r}"
+        for key, kind in kinds.items()
+        if kind not in fitting
+    ]
+    if config.infer.mode == "caption" and config.response.token == "<seg>":
+        found.append("infer.mode 'caption' needs a summary token, response.token is '<seg>'")
+    if not model.decoder.mask_padding and config.boxes.frame != "padded":
+        found.append("model.decoder.mask_padding is false, so boxes.frame must be 'padded'")
     return found
 
 

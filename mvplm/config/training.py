@@ -133,6 +133,7 @@ class PostConfig(Section):
         panoptic_score, panoptic_overlap: least score, and least share of its own pixels that a segment must keep.
         restrict_kind: let stuff queries name only stuff and the others only things.
         gres_score: least score of a target of an expression. gres_fallback_top1: never answer "no target".
+        things_before_top_k: instance tasks drop names of stuff before the best entries are taken, or after.
         display_score: least score of what is drawn; never affects metrics.
         mask_chunk: masks brought to full size at once.
     """
@@ -145,6 +146,7 @@ class PostConfig(Section):
     restrict_kind: bool = False
     gres_score: float = setting(0.6, low=0, high=1)
     gres_fallback_top1: bool = False
+    things_before_top_k: bool = True
     display_score: float = setting(0.5, low=0, high=1)
     mask_chunk: int = setting(32, low=1)
 

@@ -1,11 +1,13 @@
 """Samples to a batch: normalise and pad pictures, pad text, and count on the host what decides shapes."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from mvplm.structures import Batch, RenderedPrompt, Sample, Target
+from mvplm.structures import Batch, BoxFormat, RenderedPrompt, Sample, Target, convert_boxes
+from mvplm.structures.boxes import padded_share
 
 IGNORED = -100
 
@@ -18,6 +20,8 @@ def collate(
     image_size: int,
     mean: Sequence[float],
     std: Sequence[float],
+    pad_value: float | None = None,
+    box_format: BoxFormat = BoxFormat.CXCYWH_NORM,
 ) -> Batch:
     """Pad samples of one task into a batch. Source: MVP-LM, sections 2.3 and 3.1.
 
@@ -29,6 +33,8 @@ def collate(
         num_image_tokens: V, visual tokens of every image.
         image_size: side of the square frame; pictures are padded right and bottom with zeros after normalisation.
         mean, std: three numbers each, on the 0-255 RGB scale.
+        pad_value: level of padded pixels on that scale; None: the mean colour.
+        box_format: of the targets' boxes in the batch, CXCYWH_NORM or CXCYWH_PADDED.
 
     Raises:
         ValueError: no samples, mixed families, a picture larger than the frame, a wrong count of visual tokens, or
@@ -42,9 +48,11 @@ def collate(
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     positions, following = _supervised(labels)
     pictures = list({id(sample.image): sample.image for sample in samples}.values())
-    images, valid = _pad_images(pictures, image_size, mean=mean, std=std)
+    images, valid = _pad_images(pictures, image_size, mean=mean, std=std, pad_value=pad_value)
     most_names = max(len(sample.names) for sample in samples)
-    first, targets = samples[0], [sample.target for sample in samples if sample.target is not None]
+    first = samples[0]
+    targets = [_framed(sample, image_size, box_format) for sample in samples if sample.target is not None]
+    nothing = [prompt.no_object_span for prompt in prompts if prompt.no_object_span is not None]
     return Batch(
         images=images,
         valid=valid,
@@ -69,7 +77,26 @@ def collate(
         targets=targets or None,
         image_rows=None if len(pictures) == len(samples) else _image_rows(samples),
         max_targets=max((len(target) for target in targets), default=0),
+        box_format=box_format,
+        no_object_spans=torch.tensor(nothing, dtype=torch.int64) if nothing else None,
+        zero_mask=_zero_mask(prompts, ids.shape[1]),
     )
+
+
+def _framed(sample: Sample, image_size: int, box_format: BoxFormat) -> Target:
+    """The target with its boxes in the format of the batch."""
+    share = padded_share((sample.image.shape[1], sample.image.shape[2]), (image_size, image_size))
+    boxes = convert_boxes(sample.target.boxes, BoxFormat.CXCYWH_NORM, target=box_format, share=share)
+    return replace(sample.target, boxes=boxes)
+
+
+def _zero_mask(prompts: list[RenderedPrompt], length: int) -> Tensor | None:
+    if all(prompt.zero_span is None for prompt in prompts):
+        return None
+    mask = torch.zeros(len(prompts), length, dtype=torch.bool)
+    for row, prompt in zip(mask, prompts, strict=True):
+        row[slice(*(prompt.zero_span or (0, 0)))] = True
+    return mask
 
 
 def _image_rows(samples: list[Sample]) -> list[int]:
@@ -84,6 +111,8 @@ def _check(samples: list[Sample], num_image_tokens: int, *, image_size: int) -> 
     kinds = {(sample.task, sample.family, sample.use_stuff) for sample in samples}
     if len(kinds) > 1:
         raise ValueError(f"a batch holds one (task, family, use_stuff), got {sorted(kinds)}")
+    if len({sample.prompt.no_object_span is None for sample in samples}) > 1:
+        raise ValueError("all samples of a batch or none list a name for no object")
     with_target = sum(isinstance(sample.target, Target) for sample in samples)
     if with_target not in (0, len(samples)):
         raise ValueError(f"{with_target} of {len(samples)} samples have targets; all or none must")
@@ -125,12 +154,14 @@ def _supervised(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pad_images(
-    pictures: list[Tensor], side: int, *, mean: Sequence[float], std: Sequence[float]
+    pictures: list[Tensor], side: int, *, mean: Sequence[float], std: Sequence[float], pad_value: float | None
 ) -> tuple[Tensor, Tensor]:
-    """Normalised float32 (B, 3, side, side) with zeros in the padding, and (B, side, side) bool, True on pixels."""
+    """Normalised float32 (B, 3, side, side) with the padding's colour, and (B, side, side) bool, True on pixels."""
     offset = torch.tensor(mean, dtype=torch.float32)[:, None, None]
     scale = torch.tensor(std, dtype=torch.float32)[:, None, None]
     images = torch.zeros(len(pictures), 3, side, side)
+    if pad_value is not None:
+        images += (pad_value - offset) / scale
     valid = torch.zeros(len(pictures), side, side, dtype=torch.bool)
     for image, flags, picture in zip(images, valid, pictures, strict=True):
         height, width = picture.shape[1:]

@@ -11,8 +11,8 @@ from torch import Tensor
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_masks, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
-from mvplm.prompts import PromptTokenizer, fixed_length, render
-from mvplm.structures import Annotation, BoxFormat, Record, Sample, Target, convert_boxes
+from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_released
+from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
 from mvplm.structures.masks import decode_mask
 
@@ -58,7 +58,7 @@ class SampleMapper:
         self.training = training
         self.settings = settings if settings is not None else UnifySettings()
         if training and self.settings.room is None:
-            fixed = fixed_length(tokenizer, num_image_tokens=num_image_tokens)
+            fixed = fixed_length(tokenizer, num_image_tokens=num_image_tokens, style=self.settings.style)
             self.settings = replace(self.settings, room=max_length - fixed)
         self.phrase_pool = tuple(phrase_pool)
         self.max_length = max_length
@@ -87,12 +87,7 @@ class SampleMapper:
             phrase_pool=self.phrase_pool,
             count_tokens=self._count_tokens,
         )
-        prompt = render(
-            unified.conversation,
-            self.tokenizer,
-            num_image_tokens=self.num_image_tokens,
-            max_length=self.max_length,
-        )
+        prompt = self._render(unified.conversation)
         target = None
         if self.keep_target and unified.family != "caption":
             target = build_target(unified.annotations, record.size, image_size=self.image_size)
@@ -121,6 +116,15 @@ class SampleMapper:
         chosen = random.Random(f"{self.seed}-{epoch}-{index}-several").sample(fitting, min(count, len(fitting)))
         samples = [self(record, epoch=epoch, index=index, expression=place) for place in chosen]
         return [replace(sample, image=samples[0].image) for sample in samples]
+
+    def _render(self, conversation: Conversation) -> RenderedPrompt:
+        style = self.settings.style
+        sizes = {"num_image_tokens": self.num_image_tokens, "max_length": self.max_length}
+        if style.templates == "paper":
+            return render(conversation, self.tokenizer, style=style, **sizes)
+        return render_released(
+            conversation, self.tokenizer, style=style, task=self.task, training=self.training, **sizes
+        )
 
     def _picture(self, record: Record) -> Tensor:
         image = load_image(record.image)

@@ -17,7 +17,8 @@ class ResponseTokens:
     """Token ids that frame a response.
 
     Attributes:
-        summary: ``<PER>``. end: closes a response; also fills rows that have nothing to read.
+        summary: ``<PER>``; -1 for a model that has none.
+        end: closes a response; also fills rows that have nothing to read.
         tail: ids of the sentence that announces ``<PER>``.
     """
 

@@ -1,6 +1,7 @@
 """Where the tokens of a feature pyramid lie: valid cells, references and proposals, from host integers alone.
 
-Padding is at the right and the bottom. The *valid frame* is the un-padded image: (0, 0) to (1, 1) is its area.
+Padding is at the right and the bottom. The *valid frame* is the un-padded image: (0, 0) to (1, 1) is its area. Boxes
+are fractions of it, or of the whole padded frame where a model is told so.
 Source: Deformable-DETR (references, proposals); the valid ratio is exact and equal on all levels.
 """
 
@@ -40,6 +41,7 @@ class LevelGeometry:
         strides: pixels per cell of each level.
         frame: (H, W) padded input size in pixels.
         valid_sizes: B pairs (h, w) of un-padded pixels.
+        box_sizes: B pairs (h, w) that boxes and references are fractions of; None: the valid sizes.
 
     Raises:
         ValueError: when shapes and strides do not belong together or a valid size is not inside the frame.
@@ -49,6 +51,7 @@ class LevelGeometry:
     strides: list[int]
     frame: tuple[int, int]
     valid_sizes: list[tuple[int, int]]
+    box_sizes: list[tuple[int, int]] | None = None
 
     def __post_init__(self) -> None:
         if len(self.shapes) != len(self.strides):
@@ -69,20 +72,21 @@ class LevelGeometry:
 
     def select(self, rows: Sequence[int]) -> "LevelGeometry":
         """The geometry of the given images, in that order; an image may be repeated."""
-        return replace(self, valid_sizes=[self.valid_sizes[row] for row in rows])
+        boxes = None if self.box_sizes is None else [self.box_sizes[row] for row in rows]
+        return replace(self, valid_sizes=[self.valid_sizes[row] for row in rows], box_sizes=boxes)
 
     def valid_cells(self, device: torch.device | str) -> Tensor:
         """(B, M) bool, True where a cell contains at least one pixel of the image."""
-        return (self._places(device) < self._valid_xy(device)).all(-1)
+        return (self._places(device) < _xy(self.valid_sizes, device)).all(-1)
 
     def valid_ratios(self, device: torch.device | str) -> Tensor:
-        """(B, 2) float32, share (w, h) of the padded frame that is image."""
+        """(B, 2) float32, share (w, h) of the padded frame that boxes are fractions of."""
         height, width = self.frame
-        return torch.tensor([[w / width, h / height] for h, w in self.valid_sizes], device=device)
+        return torch.tensor([[w / width, h / height] for h, w in self.box_sizes or self.valid_sizes], device=device)
 
     def encoder_references(self, device: torch.device | str) -> Tensor:
-        """(B, M, 2) float32 cell centres (x, y) in the valid frame; above 1 in the padding."""
-        return self._places(device, offset=0.5) / self._valid_xy(device)
+        """(B, M, 2) float32 cell centres (x, y) in the frame of the boxes; above 1 outside of it."""
+        return self._places(device, offset=0.5) / _xy(self.box_sizes or self.valid_sizes, device)
 
     def proposals(self, anchor_scale: str, *, device: torch.device | str) -> Proposals:
         """A square-in-fractions box around every cell centre; its side doubles from level to level.
@@ -115,6 +119,7 @@ class LevelGeometry:
             levels.append(torch.cartesian_prod(rows, columns).flip(-1))
         return torch.cat(levels)
 
-    def _valid_xy(self, device: torch.device | str) -> Tensor:
-        """(B, 1, 2) float32 un-padded (width, height) in pixels."""
-        return torch.tensor([[[float(w), float(h)]] for h, w in self.valid_sizes], device=device)
+
+def _xy(sizes: Sequence[tuple[int, int]], device: torch.device | str) -> Tensor:
+    """(B, 1, 2) float32 (width, height) of sizes (h, w)."""
+    return torch.tensor([[[float(w), float(h)]] for h, w in sizes], device=device)

@@ -64,11 +64,11 @@ class Heads(nn.Module):
             hidden: (B, Q, C) or (L, B, Q, C) normed decoder states.
             text: (B, K, text width) embeddings of the names.
             name_mask: (B, K) bool, False on padded names.
-            no_object: (text width,) embedding of "nothing"; not used with ``focal``.
-            no_object_bias: its bias, one value.
+            no_object: (text width,) embedding of "nothing", or (B, text width), one per image; not used with ``focal``.
+            no_object_bias: its bias, one value; None: 0.
 
         Raises:
-            ValueError: when the softmax form gets no ``no_object`` or bias.
+            ValueError: when the softmax form gets no ``no_object``.
         """
         visual = self.word(hidden)
         with torch.autocast(visual.device.type, enabled=False):
@@ -76,12 +76,15 @@ class Heads(nn.Module):
             if self.focal_bias is not None:
                 logits = visual @ text.transpose(1, 2) + self.focal_bias
                 return logits.masked_fill(~name_mask[:, None], float("-inf"))
-            if no_object is None or no_object_bias is None:
-                raise ValueError("word logits need the no-object embedding and its bias")
-            candidates = torch.cat([text, no_object.float().expand(len(text), 1, -1)], dim=1)
+            if no_object is None:
+                raise ValueError("word logits need the no-object embedding")
+            nothing = no_object.float().reshape(-1, 1, no_object.shape[-1])
+            candidates = torch.cat([text, nothing.expand(len(text), 1, -1)], dim=1)
             logits = visual @ candidates.transpose(1, 2)
             missing = torch.cat([~name_mask, name_mask.new_zeros(len(text), 1)], dim=1)
             logits = logits.masked_fill(missing[:, None], float("-inf"))
+            if no_object_bias is None:
+                return logits
             bias = torch.cat([no_object_bias.new_zeros(text.shape[1]), no_object_bias.reshape(1)])
             return logits + bias.float()
 

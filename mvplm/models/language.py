@@ -30,10 +30,24 @@ class PrefixState:
 
 @dataclass
 class Extension:
-    """Hidden states (B, n, D) of newly read tokens and the state after them."""
+    """Newly read tokens.
+
+    Attributes:
+        hidden: (B, n, D) after the final norm. state: what is remembered after them.
+        mean: (B, n, D) mean over all layers; None unless asked for.
+    """
 
     hidden: Tensor
     state: PrefixState
+    mean: Tensor | None = None
+
+
+@dataclass
+class Reading:
+    """States of a sequence read at once: hidden (B, T, D), and mean (B, T, D) or None; see :class:`Extension`."""
+
+    hidden: Tensor
+    mean: Tensor | None
 
 
 class LanguageModel(nn.Module):
@@ -43,13 +57,16 @@ class LanguageModel(nn.Module):
         causal_lm: a transformers model with ``inputs_embeds`` and a cache (Phi, Llama, Qwen, ...). Its base model and
             head become ``model`` and ``lm_head``; a head that shares the embedding matrix is not registered twice.
         num_tokens: ids the tokenizer knows; the others get no probability. None: all rows.
+        head_bias: keep the bias of the head; False drops it.
     """
 
-    def __init__(self, causal_lm: nn.Module, *, num_tokens: int | None = None) -> None:
+    def __init__(self, causal_lm: nn.Module, *, num_tokens: int | None = None, head_bias: bool = True) -> None:
         super().__init__()
         self.model = causal_lm.base_model
         head = causal_lm.get_output_embeddings()
         tied = head.weight is causal_lm.get_input_embeddings().weight
+        if not head_bias:
+            head.bias = None
         self.lm_head = None if tied else head
         rows = head.weight.shape[0]
         if num_tokens is not None and not 0 < num_tokens <= rows:
@@ -59,14 +76,16 @@ class LanguageModel(nn.Module):
         self._cache_argument = "cache" if "cache" in known else "past_key_values"
 
     @classmethod
-    def from_phi(cls, *, num_tokens: int | None = None, attention: str = "sdpa", **sizes: Any) -> "LanguageModel":
+    def from_phi(
+        cls, *, num_tokens: int | None = None, attention: str = "sdpa", head_bias: bool = True, **sizes: Any
+    ) -> "LanguageModel":
         """A Phi with random weights; ``sizes`` are fields of transformers' ``PhiConfig``."""
         from transformers import PhiConfig, PhiForCausalLM
 
         ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
         config = PhiConfig(**{**ends, **sizes})
         config._attn_implementation = attention
-        return cls(PhiForCausalLM(config), num_tokens=num_tokens)
+        return cls(PhiForCausalLM(config), num_tokens=num_tokens, head_bias=head_bias)
 
     @property
     def width(self) -> int:
@@ -111,27 +130,37 @@ class LanguageModel(nn.Module):
         Args:
             embeddings: (B, T, D) input vectors. valid: (B, T) bool, False on padding, on either side.
         """
-        return self.model(
+        return self.read(embeddings, valid).hidden
+
+    def read(self, embeddings: Tensor, valid: Tensor, *, mean: bool = False) -> Reading:
+        """As ``forward``; with ``mean`` also the mean over the input, every layer and the final norm's output.
+
+        The last layer counts after the final norm, the others before it: L + 1 tensors for L layers.
+        """
+        output = self.model(
             inputs_embeds=embeddings,
             attention_mask=self._attention_mask(valid, valid.shape[1]),
             position_ids=_positions(valid),
             use_cache=False,
-        ).last_hidden_state
+            output_hidden_states=mean,
+        )
+        return Reading(output.last_hidden_state, _layer_mean(output) if mean else None)
 
-    def prefill(self, embeddings: Tensor, valid: Tensor) -> Extension:
-        """As ``forward``, and remembers the prefix."""
+    def prefill(self, embeddings: Tensor, valid: Tensor, *, mean: bool = False) -> Extension:
+        """As ``read``, and remembers the prefix."""
         from transformers import DynamicCache
 
         empty = valid[:, :0]
         state = PrefixState(DynamicCache(config=self.model.config), empty, empty.sum(1))
-        return self.extend(state, embeddings, valid=valid)
+        return self.extend(state, embeddings, valid=valid, mean=mean)
 
-    def extend(self, state: PrefixState, embeddings: Tensor, *, valid: Tensor) -> Extension:
+    def extend(self, state: PrefixState, embeddings: Tensor, *, valid: Tensor, mean: bool = False) -> Extension:
         """Read n more tokens after a prefix.
 
         Args:
             state: of the prefix; its cache grows.
             embeddings: (B, n, D). valid: (B, n) bool, False where a row reads nothing.
+            mean: see ``read``.
         """
         seen = torch.cat([state.valid, valid], dim=1)
         output = self.model(
@@ -139,9 +168,11 @@ class LanguageModel(nn.Module):
             attention_mask=self._attention_mask(seen, valid.shape[1]),
             position_ids=state.lengths[:, None] + _positions(valid),
             use_cache=True,
+            output_hidden_states=mean,
             **{self._cache_argument: state.cache},
         )
-        return Extension(output.last_hidden_state, PrefixState(state.cache, seen, state.lengths + valid.sum(1)))
+        after = PrefixState(state.cache, seen, state.lengths + valid.sum(1))
+        return Extension(output.last_hidden_state, after, mean=_layer_mean(output) if mean else None)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits (..., rows) float32; ids the tokenizer does not know are -inf."""
@@ -179,6 +210,11 @@ class LanguageModel(nn.Module):
             return mask
         dtype = self.model.dtype
         return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+
+
+def _layer_mean(output: Any) -> Tensor:
+    """Mean (B, n, D) float32 over the tuple of hidden states, whose last one is after the final norm."""
+    return torch.stack([states.float() for states in output.hidden_states]).mean(0)
 
 
 def _positions(valid: Tensor) -> Tensor:

@@ -22,11 +22,18 @@ MODES = ("caption", "skip")
 
 @dataclass
 class _Asked:
-    """What is looked for: text (B, K, C), summary (B, D), and whether masks are wanted."""
+    """What is looked for.
+
+    Attributes:
+        text: (B, K, C) embeddings of names or expression. summary: (B, D), or None for a model that reads none.
+        with_masks: whether masks are wanted.
+        no_object: (B, C) embedding of the name that stands for no object, or None where that is learned.
+    """
 
     text: Tensor
-    summary: Tensor
+    summary: Tensor | None
     with_masks: bool
+    no_object: Tensor | None = None
 
 
 class MVPLM(nn.Module):
@@ -63,6 +70,9 @@ class MVPLM(nn.Module):
         self.tokens = tokens
         self.denoising = denoising
         self.anchor_scale = anchor_scale
+        self.reads_summary = tokens.summary >= 0
+        if not self.reads_summary and parts.query.fusion != "visual_only":
+            raise ValueError('without a summary token the fusion must be "visual_only"')
 
     def encode(self, images: Tensor, valid_sizes: list[tuple[int, int]]) -> VisualFeatures:
         """Visual tokens and pixel memory of images (B, 3, H, W), normalised, whose real pixels are ``valid_sizes``."""
@@ -89,12 +99,17 @@ class MVPLM(nn.Module):
         """
         if batch.family == "caption":
             raise ValueError("captions have nothing to perceive; use caption_loss or generate")
-        visual = self._visual(batch, visual)
-        hidden = self.llm(self._embed(batch, visual), batch.attention_mask)
         supervised = self.training and batch.targets is not None
+        if supervised and batch.box_format is not self.pixel_decoder.box_format:
+            wanted = self.pixel_decoder.box_format.value
+            raise ValueError(f"this model learns boxes as {wanted}, the batch has {batch.box_format.value}")
+        visual = self._visual(batch, visual)
+        reading = self.llm.read(self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean)
+        hidden = reading.hidden
         with_masks = any(t.masks is not None for t in batch.targets) if supervised else not boxes_only
-        place = batch.summary_index.clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
-        asked = _Asked(self._text(batch, hidden), hidden.gather(1, place)[:, 0], with_masks)
+        states = hidden if reading.mean is None else reading.mean
+        summary = self._summary(batch, hidden) if self.reads_summary else None
+        asked = _Asked(self._text(batch, states), summary, with_masks, self._no_object(batch, states))
         output = self._look(batch, visual, asked=asked)
         if not supervised:
             return output
@@ -121,7 +136,7 @@ class MVPLM(nn.Module):
             max_new_tokens: most tokens per row.
         """
         visual = self._visual(batch, visual)
-        prefix = self.llm.prefill(self._embed(batch, visual), batch.attention_mask)
+        prefix = self.llm.prefill(self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean)
         decoded = greedy_decode(
             self.llm, prefix, valid=batch.attention_mask, tokens=self.tokens, max_new_tokens=max_new_tokens
         )
@@ -129,8 +144,14 @@ class MVPLM(nn.Module):
         forced = [not summarised for summarised in decoded.summarised]
         if batch.family == "caption":
             return Generation(ids, forced, summary=None, text_embeddings=None)
-        summary = read_summary(self.llm, decoded, tokens=self.tokens)
-        return Generation(ids, forced, summary=summary, text_embeddings=self._text(batch, prefix.hidden))
+        states = prefix.hidden if prefix.mean is None else prefix.mean
+        return Generation(
+            ids,
+            forced,
+            summary=read_summary(self.llm, decoded, tokens=self.tokens),
+            text_embeddings=self._text(batch, states),
+            no_object=self._no_object(batch, states),
+        )
 
     @torch.no_grad()
     def perceive(
@@ -151,7 +172,8 @@ class MVPLM(nn.Module):
             max_new_tokens: most tokens of a response. boxes_only: leave the masks out.
 
         Raises:
-            ValueError: for another mode, in training mode, or for open prompts in mode "skip".
+            ValueError: for another mode, in training mode, for open prompts in mode "skip", or for mode "caption" with
+                a model without summary token.
         """
         if mode not in MODES:
             raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
@@ -159,12 +181,14 @@ class MVPLM(nn.Module):
             raise ValueError("perceive needs the model in eval mode; call model.eval() first")
         visual = self._visual(batch, visual)
         if mode == "skip":
-            if bool((batch.summary_index < 0).any()):
+            if self.reads_summary and bool((batch.summary_index < 0).any()):
                 raise ValueError('mode "skip" needs prompts that contain <PER>; render them with a response')
             output = self(batch, visual=visual, boxes_only=boxes_only)
             return Perceived(output, caption_ids=None, forced=[False] * len(batch))
+        if not self.reads_summary:
+            raise ValueError('this model has no summary token to write; use mode "skip"')
         generation = self.generate(batch, visual=visual, max_new_tokens=max_new_tokens)
-        asked = _Asked(generation.text_embeddings, generation.summary, not boxes_only)
+        asked = _Asked(generation.text_embeddings, generation.summary, not boxes_only, generation.no_object)
         return Perceived(self._look(batch, visual, asked=asked), generation.caption_ids, generation.forced)
 
     def _visual(self, batch: Batch, visual: VisualFeatures | None) -> VisualFeatures:
@@ -178,7 +202,19 @@ class MVPLM(nn.Module):
         return visual
 
     def _embed(self, batch: Batch, visual: VisualFeatures) -> Tensor:
-        return self.llm.assemble(batch.input_ids, visual.tokens, starts=batch.image_starts)
+        embeddings = self.llm.assemble(batch.input_ids, visual.tokens, starts=batch.image_starts)
+        return embeddings if batch.zero_mask is None else embeddings.masked_fill(batch.zero_mask[..., None], 0)
+
+    @staticmethod
+    def _summary(batch: Batch, hidden: Tensor) -> Tensor:
+        place = batch.summary_index.clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
+        return hidden.gather(1, place)[:, 0]
+
+    def _no_object(self, batch: Batch, states: Tensor) -> Tensor | None:
+        if batch.no_object_spans is None:
+            return None
+        everywhere = torch.ones_like(batch.no_object_spans[:, None, 0], dtype=torch.bool)
+        return self.text(states, batch.no_object_spans[:, None], mask=everywhere, family="word")[:, 0]
 
     def _text(self, batch: Batch, hidden: Tensor) -> Tensor:
         return self.text(hidden, batch.name_spans, mask=batch.name_mask, family=batch.family)
@@ -210,7 +246,7 @@ class MVPLM(nn.Module):
             all_layers=self.training,
         )
         head = 0 if noised is None else len(noised)
-        logits = self._logits(batch, states.hidden, text=asked.text)
+        logits = self._logits(batch, states.hidden, asked=asked)
         masks = self.heads.mask_embeddings(states.hidden) if asked.with_masks else None
         return PerceptionOutput(
             logits=logits[:, :, head:],
@@ -229,6 +265,7 @@ class MVPLM(nn.Module):
             else noised.output(logits=logits, boxes=states.boxes, mask_embeddings=masks),
             text_embeddings=asked.text,
             summary=asked.summary,
+            box_format=self.pixel_decoder.box_format,
         )
 
     def _select(self, batch: Batch, visual: VisualFeatures, *, text: Tensor) -> Selected | None:
@@ -259,16 +296,16 @@ class MVPLM(nn.Module):
             queries = queries.join(stuff.for_selection(len(batch)))
         hidden = self.decoder.norm(queries.content)
         masks = self.heads.mask_embeddings(hidden) if asked.with_masks else None
-        return PredictionSet(self._logits(batch, hidden, text=asked.text), queries.references.sigmoid(), masks)
+        return PredictionSet(self._logits(batch, hidden, asked=asked), queries.references.sigmoid(), masks)
 
-    def _logits(self, batch: Batch, hidden: Tensor, *, text: Tensor) -> Tensor:
+    def _logits(self, batch: Batch, hidden: Tensor, *, asked: _Asked) -> Tensor:
         if batch.family == "sentence":
-            return self.heads.sentence_logits(hidden, text)
+            return self.heads.sentence_logits(hidden, asked.text)
         return self.heads.word_logits(
             hidden,
-            text,
+            asked.text,
             name_mask=batch.name_mask,
-            no_object=self.text.no_object,
+            no_object=self.text.no_object if asked.no_object is None else asked.no_object,
             no_object_bias=self.text.no_object_bias,
         )
 

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from mvplm.models.encoder_layer import EncoderLayer
 from mvplm.models.geometry import LevelGeometry
 from mvplm.models.position import map_position_embedding
+from mvplm.structures import BoxFormat
 
 LEVEL_STRIDES = {3: (8, 16, 32), 4: (8, 16, 32, 64), 5: (4, 8, 16, 32, 64)}
 """Strides of the memory's levels, fine to coarse, by their number: three as in Mask2Former, four by default."""
@@ -30,7 +31,7 @@ class PixelMemory:
         memory: (B, M, C) tokens of all levels, fine to coarse, each level row by row.
         shapes: (h, w) of each level.
         padding: (B, M) bool, True on padded cells.
-        valid_ratios: (B, 2) float32, share (w, h) of the padded frame that is image.
+        valid_ratios: (B, 2) float32, share (w, h) of the padded frame that boxes are fractions of.
         mask_features: (B, mask width, H / 4, W / 4) over the padded frame.
         geometry: sizes on the host.
     """
@@ -72,7 +73,8 @@ class PixelDecoder(nn.Module):
         width: C of the memory. mask_width: channels of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per head and level, feed-forward width.
         levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
-        mask_padding: ignore padded cells and work in the valid frame; False treats padding as content.
+        mask_padding: ignore padded cells; False treats padding as content, and boxes are fractions of the padded frame.
+        padded_boxes: boxes are fractions of the padded frame although padding is ignored.
 
     Raises:
         ValueError: when a stride is missing, or for another number of levels.
@@ -90,6 +92,7 @@ class PixelDecoder(nn.Module):
         ffn: int = 2048,
         levels: int = 4,
         mask_padding: bool = True,
+        padded_boxes: bool = False,
     ) -> None:
         super().__init__()
         _check_strides(in_channels)
@@ -98,6 +101,7 @@ class PixelDecoder(nn.Module):
         self.width = width
         self.strides = LEVEL_STRIDES[levels]
         self.mask_padding = mask_padding
+        self.box_format = BoxFormat.CXCYWH_PADDED if padded_boxes or not mask_padding else BoxFormat.CXCYWH_NORM
         groups = math.gcd(_GROUPS, width)
         coarsest = in_channels[ENCODER_STRIDES[-1]]
         projections = [
@@ -144,8 +148,14 @@ class PixelDecoder(nn.Module):
         if valid_sizes is None:
             valid_sizes = [frame] * len(finest)
         maps = self.project(features)
-        sizes = list(valid_sizes) if self.mask_padding else [frame] * len(valid_sizes)
-        geometry = LevelGeometry([(x.shape[-2], x.shape[-1]) for x in maps], list(self.strides), frame, sizes)
+        whole = [frame] * len(valid_sizes)
+        geometry = LevelGeometry(
+            [(x.shape[-2], x.shape[-1]) for x in maps],
+            list(self.strides),
+            frame,
+            valid_sizes=list(valid_sizes) if self.mask_padding else whole,
+            box_sizes=list(valid_sizes) if self.box_format is BoxFormat.CXCYWH_NORM else whole,
+        )
         tokens = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], dim=1)
         padding = ~geometry.valid_cells(tokens.device)
         memory = self.encode(tokens, geometry, padding=padding)

@@ -37,6 +37,7 @@ class QueryGenerator(nn.Module):
         in_width: D of the language model. width: C. num: N.
         expand: "slots" (one vector from the summary plus N learned slots) or "full" (N vectors from the summary).
         fusion: "sum" of base query and feature, "visual_only", "base_only" (learned boxes, no selection), "concat_mlp".
+            Only "visual_only" does without a summary.
 
     Raises:
         ValueError: for another expansion or fusion.
@@ -58,11 +59,11 @@ class QueryGenerator(nn.Module):
         self.fuse = MLP(2 * width, width, width, layers=2) if fusion == "concat_mlp" else None
         self.boxes = nn.Parameter(torch.randn(num, 4)) if fusion == "base_only" else None
 
-    def forward(self, summary: Tensor, selected: Selected | None) -> Queries:
+    def forward(self, summary: Tensor | None, selected: Selected | None) -> Queries:
         """N queries per image.
 
         Args:
-            summary: (B, D) hidden state of ``<PER>``.
+            summary: (B, D) hidden state of ``<PER>``; may be None with fusion "visual_only".
             selected: the visual features; None (and only then) with fusion "base_only". They enter without gradient.
         """
         if self.fusion == "base_only":

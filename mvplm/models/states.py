@@ -40,12 +40,14 @@ class Generation:
         forced: B flags, True where the model did not write ``<PER>`` itself.
         summary: (B, D) hidden state of ``<PER>``; None for captions.
         text_embeddings: (B, K, C) of names or expression; None for captions.
+        no_object: (B, C) embedding of the name that stands for no object, or None.
     """
 
     caption_ids: list[list[int]]
     forced: list[bool]
     summary: Tensor | None
     text_embeddings: Tensor | None
+    no_object: Tensor | None = None
 
 
 @dataclass

@@ -10,6 +10,7 @@ from mvplm.models.layers import MLP
 from mvplm.structures.choices import check_choice
 
 PROJECTIONS = ("mlp2", "linear")
+HIDDEN = ("last", "layer_mean")
 
 
 def span_weights(spans: Tensor, mask: Tensor, *, length: int) -> Tensor:
@@ -31,15 +32,21 @@ class TextEmbedder(nn.Module):
     Args:
         in_width: D of the language model. width: C of the decoder.
         projection: "mlp2" (D to C to C with ReLU) or "linear"; words and sentences have one each.
-        no_object: learn a no-object vector (C,) and bias for the word family.
+        no_object: learn a no-object vector (C,) and bias for the word family. False where a name of the list stands
+            for no object, or where there is no such column.
+        hidden: states that are pooled: "last", after the final norm, or "layer_mean", the mean over all layers.
 
     Raises:
-        ValueError: for another projection.
+        ValueError: for another projection or other states.
     """
 
-    def __init__(self, in_width: int, width: int, *, projection: str = "mlp2", no_object: bool = True) -> None:
+    def __init__(
+        self, in_width: int, width: int, *, projection: str = "mlp2", no_object: bool = True, hidden: str = "last"
+    ) -> None:
         super().__init__()
         check_choice("text projection", projection, choices=PROJECTIONS)
+        check_choice("hidden states of text", hidden, choices=HIDDEN)
+        self.layer_mean = hidden == "layer_mean"
 
         def build() -> nn.Module:
             return MLP(in_width, width, width, layers=2) if projection == "mlp2" else nn.Linear(in_width, width)
@@ -53,7 +60,7 @@ class TextEmbedder(nn.Module):
         """Embeddings (B, K, C) float32 in the caller's order.
 
         Args:
-            hidden: (B, T, D) after the language model's last norm.
+            hidden: (B, T, D) states of the language model, those of ``hidden`` above.
             spans: (B, K, 2) int64. mask: (B, K) bool, False on padded names.
             family: "word" or "sentence".
         """

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mvplm.postprocess.settings import PostprocessSettings
 from mvplm.structures.batch import Batch
-from mvplm.structures.boxes import BoxFormat, clip_boxes, convert_boxes
+from mvplm.structures.boxes import BoxFormat, clip_boxes, convert_boxes, padded_share
 from mvplm.structures.outputs import PerceptionOutput
 
 
@@ -68,7 +68,12 @@ def view_image(output: PerceptionOutput, batch: Batch, *, image: int) -> ImageVi
     names = tuple(batch.names[image])
     return ImageView(
         logits=final.logits[image].float(),
-        boxes=final.boxes[image].float(),
+        boxes=convert_boxes(
+            final.boxes[image].float(),
+            output.box_format,
+            target=BoxFormat.CXCYWH_NORM,
+            share=padded_share(output.valid_sizes[image], output.frame),
+        ),
         mask_embeddings=None if final.mask_embeddings is None else final.mask_embeddings[image],
         mask_features=None if output.mask_features is None else output.mask_features[image],
         num_things=output.num_things,

@@ -33,6 +33,7 @@ class Conversation:
         response: text before the result sentence, "" for none; None leaves the prompt open after the question, for
             generation. For the family "caption": the caption, or None to generate it.
         dedupe: let equal names share one place in the prompt instead of refusing them.
+        no_object: the last of the names (family "word") stands for no object.
 
     Raises:
         ValueError: unknown family, wrong number of names, empty or (without ``dedupe``) repeated names, ``order`` that
@@ -44,6 +45,7 @@ class Conversation:
     order: tuple[int, ...] = ()
     response: str | None = None
     dedupe: bool = False
+    no_object: bool = False
 
     def __post_init__(self) -> None:
         check_choice("family", self.family, choices=FAMILIES)
@@ -56,6 +58,10 @@ class Conversation:
         ]
         if not {"word": len(names) > 0, "sentence": len(names) == 1, "caption": not names}[self.family]:
             raise ValueError(f"a {self.family} conversation needs {expected}, got {len(names)}")
+        if self.no_object and (self.family != "word" or len(names) < 2):
+            raise ValueError("a name for no object needs a list with at least one other name")
+        if self.no_object and names[-1] in names[:-1]:
+            raise ValueError(f"the name {names[-1]!r} stands for no object and cannot be asked for")
         repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if repeated and not self.dedupe:
             raise ValueError(f"names must differ after cleaning whitespace, repeated: {', '.join(map(repr, repeated))}")

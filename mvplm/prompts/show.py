@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mvplm.prompts.tokens import SUMMARY_TOKEN, PromptTokenizer
+from mvplm.prompts.tokens import PAD_TOKEN, SUFFIX_TOKEN, SUMMARY_TOKEN, PromptTokenizer
 from mvplm.structures.sample import RenderedPrompt
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ def show_prompt(prompt: RenderedPrompt, tokenizer: PromptTokenizer) -> "Text":
     """Rich text of a rendered prompt.
 
     Grey: ignored by the language loss. Green: supervised. Underlined: a name or expression (pooled into its embedding).
-    Magenta: ``<PER>`` and the end token. Cyan: the block of visual tokens. Backgrounds alternate from token to token;
+    Magenta: control tokens. Cyan: the block of visual tokens. Backgrounds alternate from token to token;
     characters made of several tokens are joined.
     """
     from rich.text import Text
@@ -25,15 +25,21 @@ def show_prompt(prompt: RenderedPrompt, tokenizer: PromptTokenizer) -> "Text":
     named = {place for start, end in prompt.name_spans.tolist() for place in range(start, end)}
     start, end = prompt.image_span
     text, pending, shade = Text(), [], 0
+    controls = {tokenizer.pad_id: PAD_TOKEN, tokenizer.end_id: "[end]"}
+    controls |= {tokenizer.summary_id: SUMMARY_TOKEN, tokenizer.suffix_id: SUFFIX_TOKEN}
+    zeros = range(*(prompt.zero_span or (0, 0)))
     for place, token in enumerate(ids):
         if start <= place < end:
             if place == start:
                 text.append(f"[image x {end - start}]", style="cyan")
             continue
         supervised = labels[place] >= 0
-        if token in (tokenizer.summary_id, tokenizer.end_id):
-            name = SUMMARY_TOKEN if token == tokenizer.summary_id else "[end]"
-            text.append(name, style="bold magenta" if supervised else "magenta")
+        if place in zeros:
+            text.append("[zeros]" if place == zeros[0] else "", style="cyan")
+            continue
+        if token in controls:
+            style = "bold magenta" if supervised else "magenta"
+            text.append(controls[token], style=style + (" underline" if place in named else ""))
             continue
         pending.append(token)
         piece = tokenizer.decode(pending)

@@ -9,42 +9,61 @@ from pathlib import Path
 from typing import Any
 
 from mvplm.prompts.templates import template_texts
+from mvplm.structures.choices import check_choice
 
 SUMMARY_TOKEN = "<PER>"
+PAD_TOKEN = "[PAD]"
+SUFFIX_TOKEN = "[SEG]"
 END_TOKEN = "<|endoftext|>"
 IDS_FILE = "prompt_tokenizer.json"
 _TOKENIZER_FILE = "tokenizer.json"
 _TEMPLATE_REPEATS = 1000
+PAPER_CONTROLS = (SUMMARY_TOKEN,)
+"""Tokens the paper's prompts add to a tokenizer."""
+RELEASED_CONTROLS = (PAD_TOKEN, SUFFIX_TOKEN)
+"""Tokens the public checkpoints added, in the order of their ids."""
 
 
 class PromptTokenizer:
-    """A fast Hugging Face tokenizer with the summary token ``<PER>``.
+    """A fast Hugging Face tokenizer with the control tokens of prompts, ``<PER>`` unless said otherwise.
 
     Text never turns into a control token: :meth:`encode` uses a copy of the tokenizer without any added token, so
     "<PER>" or "<|endoftext|>" written by a user is spelled out like every other word. Control tokens are placed by id.
 
+    Args:
+        tokenizer: a fast transformers tokenizer; it is copied.
+        controls: control tokens added to it, of ``<PER>``, ``[PAD]`` and ``[SEG]``; existing ones are kept, the others
+            take the next free ids.
+
     Attributes:
-        tokenizer: the wrapped transformers tokenizer (a copy of the one given), ``<PER>`` included.
-        summary_id: id of ``<PER>``; an existing one is kept, else the next free id is taken.
-        end_id, pad_id: id of the end-of-text token; padding uses the same id and explicit masks.
+        tokenizer: the wrapped transformers tokenizer, control tokens included.
+        summary_id: id of ``<PER>``. suffix_id: id of ``[SEG]``, which follows names. -1 for a token that is not there.
+        end_id: id of the end-of-text token. pad_id: that of ``[PAD]``, else the end's; padding has explicit masks.
         vocab_size: largest id + 1.
 
     Raises:
-        ValueError: the tokenizer is not a fast one, has no end-of-text token, or cannot spell a control token as text.
+        ValueError: the tokenizer is not a fast one, has no end-of-text token, or cannot spell a control token as text;
+            an unknown control token.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, *, controls: Sequence[str] = PAPER_CONTROLS) -> None:
         from tokenizers import AddedToken, Tokenizer
+
+        for control in controls:
+            check_choice("control token", control, choices=(SUMMARY_TOKEN, PAD_TOKEN, SUFFIX_TOKEN))
 
         if getattr(tokenizer, "backend_tokenizer", None) is None:
             raise ValueError(f"a fast tokenizer is needed, got {type(tokenizer).__name__}")
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end-of-text token (eos_token)")
         self.tokenizer = copy.deepcopy(tokenizer)
-        self.tokenizer.add_tokens([AddedToken(SUMMARY_TOKEN, special=False, normalized=False)])
-        self.summary_id: int = self.tokenizer.convert_tokens_to_ids(SUMMARY_TOKEN)
+        self.controls = tuple(controls)
+        self.tokenizer.add_tokens([AddedToken(control, special=False, normalized=False) for control in controls])
+        ids = {control: self.tokenizer.convert_tokens_to_ids(control) for control in controls}
+        self.summary_id: int = ids.get(SUMMARY_TOKEN, -1)
+        self.suffix_id: int = ids.get(SUFFIX_TOKEN, -1)
         self.end_id: int = self.tokenizer.eos_token_id
-        self.pad_id: int = self.end_id
+        self.pad_id: int = ids.get(PAD_TOKEN, self.end_id)
         self._added: dict[int, Any] = dict(self.tokenizer.added_tokens_decoder)
         self.vocab_size: int = max(self.tokenizer.get_vocab().values()) + 1
         plain = json.loads(self.tokenizer.backend_tokenizer.to_str())
@@ -53,7 +72,7 @@ class PromptTokenizer:
         self._check_controls_are_text()
 
     def _check_controls_are_text(self) -> None:
-        controls = {i for i, token in self._added.items() if token.special} | {self.summary_id, self.end_id}
+        controls = {i for i, token in self._added.items() if token.special} | self._control_ids()
         for token_id in sorted(controls):
             spelled = self.encode(str(self._added[token_id].content)) if token_id in self._added else []
             if controls & set(spelled):
@@ -61,9 +80,19 @@ class PromptTokenizer:
                     f"the tokenizer reads {self._added[token_id].content!r} as a control token, not as text"
                 )
 
+    def _control_ids(self) -> set[int]:
+        return {i for i in (self.summary_id, self.suffix_id, self.end_id, self.pad_id) if i >= 0}
+
     @classmethod
-    def from_pretrained(cls, directory: str | Path, *, local_files_only: bool = True) -> "PromptTokenizer":
+    def from_pretrained(
+        cls, directory: str | Path, *, local_files_only: bool = True, controls: Sequence[str] = PAPER_CONTROLS
+    ) -> "PromptTokenizer":
         """Load what :meth:`save_pretrained` wrote, or any directory (or Hub id) transformers can read.
+
+        Args:
+            directory: where it lies.
+            local_files_only: never use the network.
+            controls: control tokens of a tokenizer of transformers; one of ours knows its own.
 
         Raises:
             ValueError: the stored hash or ids differ from those of the loaded tokenizer.
@@ -72,12 +101,17 @@ class PromptTokenizer:
         if not ids_file.is_file():
             from transformers import AutoTokenizer
 
-            return cls(AutoTokenizer.from_pretrained(str(directory), local_files_only=local_files_only))
+            return cls(
+                AutoTokenizer.from_pretrained(str(directory), local_files_only=local_files_only), controls=controls
+            )
         from transformers import PreTrainedTokenizerFast
 
         stored = json.loads(ids_file.read_text(encoding="utf-8"))
         tokenizer_file = str(Path(directory) / _TOKENIZER_FILE)
-        loaded = cls(PreTrainedTokenizerFast(tokenizer_file=tokenizer_file, eos_token=stored["end_token"]))
+        loaded = cls(
+            PreTrainedTokenizerFast(tokenizer_file=tokenizer_file, eos_token=stored["end_token"]),
+            controls=stored.get("controls", PAPER_CONTROLS),
+        )
         found = loaded.describe()
         wrong = [
             f"{key}: expected {stored.get(key)!r}, got {found[key]!r}" for key in found if stored.get(key) != found[key]
@@ -95,8 +129,10 @@ class PromptTokenizer:
 
     def describe(self) -> dict[str, Any]:
         """Control tokens, ids, vocabulary size and hash, JSON-ready: what a checkpoint stores and loading compares."""
+        described: dict[str, Any] = {} if self.controls == PAPER_CONTROLS else self._other_controls()
         return {
-            "summary_token": SUMMARY_TOKEN,
+            **described,
+            "summary_token": SUMMARY_TOKEN if SUMMARY_TOKEN in self.controls else None,
             "summary_id": self.summary_id,
             "end_token": self.tokenizer.eos_token,
             "end_id": self.end_id,
@@ -105,19 +141,26 @@ class PromptTokenizer:
             "sha256": self.hash(),
         }
 
+    def _other_controls(self) -> dict[str, Any]:
+        return {"controls": list(self.controls), "suffix_id": self.suffix_id}
+
     def hash(self) -> str:
         """SHA-256 (hex) of the tokenizer definition and the control ids; equal hash means equal ids for any text."""
         definition = json.loads(self.tokenizer.backend_tokenizer.to_str())
         definition["truncation"], definition["padding"] = None, None
         content = [definition, self.summary_id, self.end_id, self.pad_id]
+        if self.controls != PAPER_CONTROLS:
+            content.append(self._other_controls())
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
 
     @cached_property
     def allowed_ids(self) -> tuple[int, ...]:
         """Ids a caption may be generated from: text, ``<PER>``, the end token; no other control, no unused row."""
         keep = {self.summary_id, self.end_id}
+        placed = {self.suffix_id, self.pad_id} - {self.end_id}
         known = set(self.tokenizer.get_vocab().values())
-        return tuple(sorted(i for i in known if i in keep or not (i in self._added and self._added[i].special)))
+        text = known - placed
+        return tuple(sorted(i for i in text if i in keep or not (i in self._added and self._added[i].special)))
 
     def encode(self, text: str) -> list[int]:
         """Ids of a piece of text, nothing added around it; control tokens in the text are ordinary characters.
@@ -132,13 +175,15 @@ class PromptTokenizer:
         return list(self._plain.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; the summary, end and padding ids are left out."""
-        control = (self.summary_id, self.end_id, self.pad_id)
+        """Text of ids; control ids are left out."""
+        control = self._control_ids()
         kept = [int(i) for i in ids if int(i) not in control]
         return self.tokenizer.backend_tokenizer.decode(kept, skip_special_tokens=False)
 
 
-def train_scenes_tokenizer(texts: Iterable[str], *, vocab_size: int = 1024) -> PromptTokenizer:
+def train_scenes_tokenizer(
+    texts: Iterable[str], *, vocab_size: int = 1024, controls: Sequence[str] = PAPER_CONTROLS
+) -> PromptTokenizer:
     """Train a small byte-level BPE on ``texts`` and on the template sentences; the same texts give the same tokenizer.
 
     Template words come first, so the fixed part of a prompt costs one token per word whatever the texts are. Any other
@@ -146,7 +191,8 @@ def train_scenes_tokenizer(texts: Iterable[str], *, vocab_size: int = 1024) -> P
 
     Args:
         texts: sentences the prompts will be made of: names, expressions, captions.
-        vocab_size: number of ids, the 256 bytes, the end token and ``<PER>`` included.
+        vocab_size: number of ids, the 256 bytes, the end token and the control tokens included.
+        controls: see :class:`PromptTokenizer`.
 
     Raises:
         ValueError: ``vocab_size`` leaves no room for bytes and control tokens.
@@ -154,13 +200,15 @@ def train_scenes_tokenizer(texts: Iterable[str], *, vocab_size: int = 1024) -> P
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    if vocab_size < 258:
-        raise ValueError(f"vocab_size must be at least 258 (256 bytes, end token, {SUMMARY_TOKEN}), got {vocab_size}")
+    least = 257 + len(controls)
+    if vocab_size < least:
+        added = ", ".join(controls)
+        raise ValueError(f"vocab_size must be at least {least} (256 bytes, end token, {added}), got {vocab_size}")
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,
+        vocab_size=vocab_size - len(controls),
         special_tokens=[END_TOKEN],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
@@ -170,4 +218,4 @@ def train_scenes_tokenizer(texts: Iterable[str], *, vocab_size: int = 1024) -> P
     backend.train_from_iterator(
         [*corpus, *(text for text in template_texts() for _ in range(repeats))], trainer=trainer
     )
-    return PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_TOKEN))
+    return PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_TOKEN), controls=controls)

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvplm.structures.boxes import BoxFormat
 from mvplm.structures.sample import Target
 
 
@@ -32,6 +33,9 @@ class Batch:
         image_rows: B host integers, the image of each row, when rows share images (several expressions about one
             picture, which is encoded once); None when every row has its own.
         max_targets: largest number of targets of a sample (host integer, decides denoising slots).
+        box_format: of the targets' boxes, CXCYWH_NORM or CXCYWH_PADDED; must be that of the model.
+        no_object_spans: (B, 2) int64, token span of the name that stands for no object; None where it is learned.
+        zero_mask: (B, T) bool, True where the input is a zero vector instead of a token; None without such places.
     """
 
     images: Tensor
@@ -57,6 +61,9 @@ class Batch:
     targets: list[Target] | None = None
     image_rows: list[int] | None = None
     max_targets: int = 0
+    box_format: BoxFormat = BoxFormat.CXCYWH_NORM
+    no_object_spans: Tensor | None = None
+    zero_mask: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)

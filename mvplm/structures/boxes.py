@@ -12,7 +12,8 @@ class BoxFormat(str, Enum):
     """How the four numbers of a box are meant.
 
     ``*_ABS`` are pixels with edges at integers (a box around one pixel has width 1); ``*_NORM`` are fractions of the
-    un-padded image, so one box means the same place at every resolution.
+    un-padded image, so one box means the same place at every resolution. ``CXCYWH_PADDED`` are fractions of the padded
+    network input, the frame of some older checkpoints.
     """
 
     XYXY_ABS = "xyxy_abs"
@@ -20,20 +21,31 @@ class BoxFormat(str, Enum):
     CXCYWH_ABS = "cxcywh_abs"
     XYXY_NORM = "xyxy_norm"
     CXCYWH_NORM = "cxcywh_norm"
+    CXCYWH_PADDED = "cxcywh_padded"
 
     @property
     def normalised(self) -> bool:
-        """True when the numbers are fractions of the image rather than pixels."""
-        return self in (BoxFormat.XYXY_NORM, BoxFormat.CXCYWH_NORM)
+        """True when the numbers are fractions rather than pixels."""
+        return self in (BoxFormat.XYXY_NORM, BoxFormat.CXCYWH_NORM, BoxFormat.CXCYWH_PADDED)
+
+    @property
+    def centred(self) -> bool:
+        """True when the numbers are centre and sides."""
+        return self in (BoxFormat.CXCYWH_ABS, BoxFormat.CXCYWH_NORM, BoxFormat.CXCYWH_PADDED)
 
 
-def _scale(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def _scale(boxes: Tensor, size: tuple[float, float]) -> Tensor:
     height, width = size
     return torch.tensor([width, height, width, height], dtype=boxes.dtype, device=boxes.device)
 
 
 def convert_boxes(
-    boxes: Tensor, source: BoxFormat, *, target: BoxFormat, size: tuple[int, int] | None = None
+    boxes: Tensor,
+    source: BoxFormat,
+    *,
+    target: BoxFormat,
+    size: tuple[int, int] | None = None,
+    share: tuple[float, float] | None = None,
 ) -> Tensor:
     """Convert boxes (..., 4) from one format to another; the input is left untouched.
 
@@ -42,19 +54,28 @@ def convert_boxes(
         source: format of ``boxes``.
         target: format wanted.
         size: (H, W) of the un-padded image in pixels; needed when exactly one of the formats is normalised.
+        share: (height, width) of the un-padded image as fractions of the padded frame; needed when exactly one of the
+            formats is ``CXCYWH_PADDED``. See :func:`padded_share`.
 
     Raises:
-        ValueError: wrong last dimension, integer boxes, or ``size`` missing where pixels meet fractions.
+        ValueError: wrong last dimension, integer boxes, or ``size`` or ``share`` missing where frames meet.
     """
     source, target = BoxFormat(source), BoxFormat(target)
     if boxes.shape[-1:] != (4,):
         raise ValueError(f"boxes must have a last dimension of 4, got shape {tuple(boxes.shape)}")
     if not boxes.is_floating_point():
         raise ValueError(f"boxes must be floating point, got {boxes.dtype}")
+    if source is target:
+        return boxes
     if source.normalised != target.normalised and size is None:
         raise ValueError(f"converting {source.value} to {target.value} needs size=(H, W)")
+    padded = BoxFormat.CXCYWH_PADDED in (source, target)
+    if padded and share is None:
+        raise ValueError(f"converting {source.value} to {target.value} needs share=(height, width)")
+    if share is not None and source is BoxFormat.CXCYWH_PADDED:
+        boxes = boxes / _scale(boxes, share)
     a, b, c, d = boxes.unbind(-1)
-    if source in (BoxFormat.CXCYWH_ABS, BoxFormat.CXCYWH_NORM):
+    if source.centred:
         a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
     elif source is BoxFormat.XYWH_ABS:
         c, d = a + c, b + d
@@ -67,7 +88,15 @@ def convert_boxes(
     x1, y1, x2, y2 = corners.unbind(-1)
     if target is BoxFormat.XYWH_ABS:
         return torch.stack([x1, y1, x2 - x1, y2 - y1], -1)
-    return torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], -1)
+    centred = torch.stack([(x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1], -1)
+    if share is not None and target is BoxFormat.CXCYWH_PADDED:
+        return centred * _scale(boxes, share)
+    return centred
+
+
+def padded_share(valid: tuple[int, int], frame: tuple[int, int]) -> tuple[float, float]:
+    """(height, width) of an un-padded input of ``valid`` (h, w) pixels as fractions of its padded frame (H, W)."""
+    return valid[0] / frame[0], valid[1] / frame[1]
 
 
 def clip_boxes(boxes: Tensor, size: tuple[int, int]) -> Tensor:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mvplm.structures.boxes import BoxFormat
+
 
 @dataclass
 class PredictionSet:
@@ -12,7 +14,7 @@ class PredictionSet:
 
     Attributes:
         logits: (B, Q, K+1) for words (last column: no object; padded names -inf) or (B, Q, 1) for a sentence, float32.
-        boxes: (B, Q, 4) float32 CXCYWH_NORM.
+        boxes: (B, Q, 4) float32, in the format of the output they belong to.
         mask_embeddings: (B, Q, C); mask logits are their dot products with the mask features. None for box-only tasks.
     """
 
@@ -45,8 +47,8 @@ class PerceptionOutput:
     """Everything the decoder says about a batch.
 
     Attributes:
-        logits: (L, B, Q, K+1 or 1); boxes: (L, B, Q, 4) CXCYWH_NORM; mask_embeddings: (L, B, Q, C) or None. Set 0 is
-            the prediction on the initial queries, set -1 the output. At inference L = 1.
+        logits: (L, B, Q, K+1 or 1); boxes: (L, B, Q, 4) in ``box_format``; mask_embeddings: (L, B, Q, C) or None. Set 0
+            is the prediction on the initial queries, set -1 the output. At inference L = 1.
         mask_features: (B, C, H/4, W/4) over the padded frame, or None for box-only tasks.
         num_things: N; queries [0, N) are matching queries, [N, Q) stuff queries (Q = N without stuff).
         family: "word" or "sentence".
@@ -57,6 +59,7 @@ class PerceptionOutput:
         lm_loss: scalar token-mean cross-entropy of the response, or None.
         text_embeddings: (B, K, C); summary: (B, D) hidden state of ``<PER>``; both for caching and tests.
         zero: exact-zero scalar that touches every parameter not otherwise used, so that data-parallel wrappers see it.
+        box_format: of all boxes, CXCYWH_NORM or CXCYWH_PADDED.
     """
 
     logits: Tensor
@@ -75,6 +78,7 @@ class PerceptionOutput:
     text_embeddings: Tensor | None = None
     summary: Tensor | None = None
     zero: Tensor | None = None
+    box_format: BoxFormat = BoxFormat.CXCYWH_NORM
 
     @classmethod
     def of(

@@ -16,7 +16,7 @@ class Target:
 
     Attributes:
         labels: (N,) int64, index into the sample's list of names in the caller's order (all 0 for a sentence).
-        boxes: (N, 4) float32 CXCYWH_NORM, fractions of the un-padded image.
+        boxes: (N, 4) float32 CXCYWH_NORM, fractions of the un-padded image (in a batch: in the batch's format).
         masks: (N, h, w) bool at the resized, un-padded input size, or None when no object has a mask.
         has_mask: (N,) bool; rows of ``masks`` that are real. Left out: all of them, or none without masks.
     """
@@ -57,6 +57,8 @@ class RenderedPrompt:
         image_span: (start, end) of the visual tokens.
         name_spans: (K, 2) int64, token span of each name in the caller's order; a sentence has K = 1; captions K = 0.
         summary_index: position where ``<PER>`` is the input, or None (caption-only samples, prompts for generation).
+        no_object_span: token span of the name that stands for no object, or None.
+        zero_span: (start, end) of positions whose input is a zero vector, or None.
     """
 
     input_ids: Tensor
@@ -64,6 +66,8 @@ class RenderedPrompt:
     image_span: tuple[int, int]
     name_spans: Tensor
     summary_index: int | None = None
+    no_object_span: tuple[int, int] | None = None
+    zero_span: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.input_ids.shape != self.labels.shape or self.input_ids.ndim != 1:

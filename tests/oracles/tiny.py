@@ -10,7 +10,7 @@ import torch
 from mvplm.build import build_model, build_postprocess
 from mvplm.config import Config, load_config
 from mvplm.perceiver import Perceiver
-from mvplm.prompts import PromptTokenizer, train_scenes_tokenizer
+from mvplm.prompts import PAPER_CONTROLS, RELEASED_CONTROLS, PromptTokenizer, train_scenes_tokenizer
 from mvplm.structures import Vocabulary
 
 NAMES = ("star", "ring", "sky", "green circle", "sand")
@@ -53,23 +53,24 @@ def tiny_yaml(folder: Path, settings: dict) -> Path:
 
 
 @cache
-def tiny_tokenizer() -> PromptTokenizer:
+def tiny_tokenizer(controls: tuple[str, ...] = PAPER_CONTROLS) -> PromptTokenizer:
     """A byte-level tokenizer that knows a few words."""
-    return train_scenes_tokenizer(_TEXTS, vocab_size=600)
+    return train_scenes_tokenizer(_TEXTS, vocab_size=600, controls=controls)
 
 
 def build_tiny(seed: int = 0, *overrides: str) -> Perceiver:
     """A fresh perceiver around the tiny network; random, but with boxes, words and texts that differ."""
     config = tiny_config(*overrides)
+    tokenizer = tiny_tokenizer(PAPER_CONTROLS if config.response.token == "<PER>" else RELEASED_CONTROLS)
     torch.manual_seed(seed)
-    model = build_model(config, tiny_tokenizer())
+    model = build_model(config, tokenizer)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.startswith("heads.box.") or "sampling_offsets.weight" in name or "attention_weights" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
             elif name.startswith("llm.") and parameter.ndim > 1:
                 parameter.normal_(std=0.2)
-    return Perceiver(model, tiny_tokenizer(), config=config, settings=build_postprocess(config), vocabulary=VOCABULARY)
+    return Perceiver(model, tokenizer, config=config, settings=build_postprocess(config), vocabulary=VOCABULARY)
 
 
 @cache

@@ -33,12 +33,13 @@ def test_valid_frame_golden():
     st.sampled_from(list(BoxFormat)),
     st.lists(st.floats(0, 50), min_size=4, max_size=4),
     st.tuples(st.integers(1, 700), st.integers(1, 700)),
+    st.tuples(st.floats(0.1, 1), st.floats(0.1, 1)),
 )
-def test_round_trip(source, target, numbers, size):
+def test_round_trip(source, target, numbers, size, share):
     corner = torch.tensor([numbers[0], numbers[1], numbers[0] + numbers[2], numbers[1] + numbers[3]]).double()
-    boxes = convert_boxes(corner[None], BoxFormat.XYXY_ABS, target=source, size=size)
-    there = convert_boxes(boxes, source, target=target, size=size)
-    back = convert_boxes(there, target, target=source, size=size)
+    boxes = convert_boxes(corner[None], BoxFormat.XYXY_ABS, target=source, size=size, share=share)
+    there = convert_boxes(boxes, source, target=target, size=size, share=share)
+    back = convert_boxes(there, target, target=source, size=size, share=share)
     assert torch.allclose(back, boxes, atol=1e-9)
 
 

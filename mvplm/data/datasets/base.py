@@ -27,6 +27,10 @@ class RecordSequence(Sequence[Record]):
             raise IndexError(f"record {place} of {len(self)}")
         return self.record(place % len(self))
 
+    def picture(self, index: int) -> str | None:
+        """File name of the picture at ``index`` without building the record; None where it has no file."""
+        return None
+
     @abstractmethod
     def record(self, index: int) -> Record:
         """Build the record at ``index`` in [0, len)."""

@@ -108,6 +108,10 @@ class FirstRecords(RecordSequence):
         """The record at ``index`` in [0, len)."""
         return self._records.record(index)
 
+    def picture(self, index: int) -> str | None:
+        """File name of the picture at ``index``."""
+        return self._records.picture(index)
+
 
 class CocoPanoptic(RecordSequence):
     """One record per panoptic map; the map is decoded when the record is asked for, boxes are those of the masks.
@@ -128,6 +132,10 @@ class CocoPanoptic(RecordSequence):
 
     def __len__(self) -> int:
         return len(self._maps)
+
+    def picture(self, index: int) -> str | None:
+        """File name of the picture at ``index``."""
+        return str(self._infos[self._maps[index]["image_id"]]["file_name"])
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -172,6 +180,10 @@ class CocoInstances(RecordSequence):
     def __len__(self) -> int:
         return len(self._infos)
 
+    def picture(self, index: int) -> str | None:
+        """File name of the picture at ``index``."""
+        return str(self._infos[index]["file_name"])
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
         info = self._infos[index]
@@ -204,6 +216,10 @@ class CocoCaptions(RecordSequence):
 
     def __len__(self) -> int:
         return len(self._infos)
+
+    def picture(self, index: int) -> str | None:
+        """File name of the picture at ``index``."""
+        return str(self._infos[index]["file_name"])
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""

@@ -77,6 +77,10 @@ class CocoReferring(RecordSequence):
     def __len__(self) -> int:
         return len(self._image_ids)
 
+    def picture(self, index: int) -> str | None:
+        """File name of the picture at ``index``."""
+        return str(self._groups[self._image_ids[index]][0]["image"])
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
         image_id = self._image_ids[index]

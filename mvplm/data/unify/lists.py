@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from mvplm.data.unify.settings import Candidate, Unified, UnifySettings
-from mvplm.prompts import Conversation, compose_response
+from mvplm.prompts import NO_OBJECT_NAME, Conversation, compose_response
 from mvplm.structures import Record
 
 STUFF_TASKS = ("panoptic", "semantic")
@@ -35,20 +35,29 @@ def unify_list(
                 _budget(settings, response, count_tokens=count_tokens),
                 rng=rng,
                 count_tokens=count_tokens,
+                name_cost=settings.style.name_cost,
                 image_id=record.image_id,
             )
-            if settings.response_kind == "existing_objects" and response:
+            if settings.kind_for("word") == "existing_objects" and response:
                 response = _respond(kept, record=record, rng=rng, settings=settings, dropout=False)
-    order = list(range(len(kept)))
+    listed = [candidate.name for candidate in kept]
+    if settings.style.no_object:
+        listed.append(NO_OBJECT_NAME)
+    order = list(range(len(listed)))
     if training and settings.names.shuffle:
         rng.shuffle(order)
     conversation = Conversation(
-        "word", tuple(c.name for c in kept), order=tuple(order), response=response, dedupe=settings.dedupe
+        "word",
+        tuple(listed),
+        order=tuple(order),
+        response=response,
+        dedupe=settings.dedupe,
+        no_object=settings.style.no_object,
     )
     pairs = [(annotation, label) for label, candidate in enumerate(kept) for annotation in candidate.annotations]
     return Unified(
         conversation=conversation,
-        names=conversation.names,
+        names=conversation.names[: len(kept)],
         isthing=tuple(c.isthing for c in kept),
         use_stuff=task in STUFF_TASKS,
         annotations=tuple(pairs),
@@ -61,7 +70,7 @@ def _respond(
     kept: Sequence[Candidate], *, record: Record, rng: random.Random, settings: UnifySettings, dropout: bool = True
 ) -> str:
     return compose_response(
-        settings.response_kind,
+        settings.kind_for("word"),
         captions=record.captions,
         present_names=[candidate.name for candidate in kept if candidate.annotations],
         rng=rng,
@@ -75,7 +84,8 @@ def _budget(settings: UnifySettings, response: str, *, count_tokens: Callable[[s
     if settings.room is not None:
         limits.append(settings.room - (count_tokens(f" {response}") if response else 0))
     known = [limit for limit in limits if limit is not None]
-    return min(known) if known else None
+    extra = count_tokens(f" {NO_OBJECT_NAME}") + settings.style.name_cost if settings.style.no_object else 0
+    return min(known) - extra if known else None
 
 
 def fit_budget(
@@ -84,9 +94,10 @@ def fit_budget(
     *,
     rng: random.Random,
     count_tokens: Callable[[str], int],
+    name_cost: int = 1,
     image_id: int | str = "",
 ) -> list[Candidate]:
-    """Candidates, in their order, whose names and separators take at most ``budget`` tokens.
+    """Candidates, in their order, whose names take at most ``budget`` tokens, ``name_cost`` more for each name.
 
     Random negatives go first; if the names of the objects alone are too long, random ones go with their objects, and a
     log message says so.
@@ -97,7 +108,7 @@ def fit_budget(
     kept = list(candidates)
     if budget is None:
         return kept
-    costs = [count_tokens(f" {candidate.name}") + 1 for candidate in kept]
+    costs = [count_tokens(f" {candidate.name}") + name_cost for candidate in kept]
     total = sum(costs)
     negatives = [i for i, candidate in enumerate(kept) if not candidate.annotations]
     positives = [i for i, candidate in enumerate(kept) if candidate.annotations]

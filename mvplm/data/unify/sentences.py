@@ -49,7 +49,7 @@ def unify_sentence(
     response = settings.closing
     if training:
         response = compose_response(
-            settings.response_kind,
+            settings.kind_for("sentence"),
             captions=record.captions,
             expressions=_one_per_object(record, expression, rng=rng),
             rng=rng,

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from mvplm.prompts import Conversation
+from mvplm.prompts import Conversation, PromptStyle
 from mvplm.prompts.responses import RESPONSE_KINDS
 from mvplm.structures import Annotation, Expression
 from mvplm.structures.choices import check_choice
+
+TRAILING = "trailing"
+"""The kind of response that stands behind the placeholder, where nothing reads it: objects for a list, a caption for a
+sentence."""
 
 
 def _check_range(name: str, bounds: tuple[int, int]) -> None:
@@ -49,12 +53,13 @@ class UnifySettings:
 
     Attributes:
         names: drawing of the list of names.
-        response_kind: "caption", "none" or "existing_objects".
+        response_kind: "caption", "none" or "existing_objects"; "trailing" with the released wording.
         caption_dropout: probability of no response in training.
         open_prompt: evaluation only: leave the prompt open so that the model writes its answer (True), or close it with
             the bare result sentence (False).
         dedupe: let equal names of a vocabulary share one place in the prompt instead of refusing them.
         room: tokens for names and response together (context minus everything fixed); None: only ``names.max_tokens``.
+        style: wording of the prompts.
     """
 
     names: NameSampling = field(default_factory=NameSampling)
@@ -63,9 +68,10 @@ class UnifySettings:
     open_prompt: bool = True
     dedupe: bool = False
     room: int | None = None
+    style: PromptStyle = field(default_factory=PromptStyle)
 
     def __post_init__(self) -> None:
-        check_choice("response kind", self.response_kind, choices=RESPONSE_KINDS)
+        check_choice("response kind", self.response_kind, choices=(*RESPONSE_KINDS, TRAILING))
         if not 0.0 <= self.caption_dropout <= 1.0:
             raise ValueError(f"caption_dropout must be in [0, 1], got {self.caption_dropout}")
 
@@ -73,6 +79,12 @@ class UnifySettings:
     def closing(self) -> str | None:
         """Response of an evaluation prompt: None leaves it open, "" closes it without text."""
         return None if self.open_prompt else ""
+
+    def kind_for(self, family: str) -> str:
+        """The kind of response of a family ("word" or "sentence"), with "trailing" resolved."""
+        if self.response_kind != TRAILING:
+            return self.response_kind
+        return "existing_objects" if family == "word" else "caption"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,124 @@
+"""Views of datasets: records with other expressions or names, or fewer of them, made when they are asked for."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any
+
+from mvplm.data.datasets.base import RecordSequence
+from mvplm.structures import Expression, Record, Vocabulary
+from mvplm.structures.choices import check_choice
+
+SYNONYMS = ("first", "joined")
+
+
+class RecordView(RecordSequence):
+    """Another dataset's records, changed or chosen.
+
+    Args:
+        records: the dataset.
+        change: applied to each record.
+        keep: places of the records that stay, in order; None keeps all.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        change: Callable[[Record], Record] | None = None,
+        keep: Sequence[int] | None = None,
+    ) -> None:
+        self._records = records
+        self._change = change
+        self._keep = range(len(records)) if keep is None else keep
+        self.files = getattr(records, "files", None)
+        self.name_groups = getattr(records, "name_groups", None)
+        vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
+        self.vocabulary = vocabulary
+
+    def __len__(self) -> int:
+        return len(self._keep)
+
+    def record(self, index: int) -> Record:
+        """The record at ``index`` in [0, len)."""
+        record = self._records[self._keep[index]]
+        return record if self._change is None else self._change(record)
+
+    def picture(self, index: int) -> str | None:
+        """File name of a record's picture; see ``RecordSequence``."""
+        return picture_of(self._records, self._keep[index])
+
+
+def prepared(records: Sequence[Record], *, synonyms: str = "first", merged: bool = False) -> Sequence[Record]:
+    """A dataset as it is asked about; the same object when there is nothing to change.
+
+    Args:
+        records: the dataset.
+        synonyms: of names with commas keep the "first" part, or all of it ("joined").
+        merged: make one expression of all that mean the same objects.
+    """
+    check_choice("synonyms", synonyms, choices=SYNONYMS)
+    if merged:
+        records = RecordView(records, change=merge_expressions)
+    vocabulary = getattr(records, "vocabulary", None)
+    if synonyms == "first" and vocabulary is not None and any("," in name for name in vocabulary.names):
+        short = first_synonyms(vocabulary)
+        records = RecordView(records, change=lambda record: replace(record, vocabulary=short))
+    return records
+
+
+def first_synonyms(vocabulary: Vocabulary) -> Vocabulary:
+    """The vocabulary with names cut at their first comma; names that would then be equal stay whole."""
+    cut = [name.split(",", 1)[0].strip() or name for name in vocabulary.names]
+    names = [short if cut.count(short) == 1 else name for short, name in zip(cut, vocabulary.names, strict=True)]
+    return replace(vocabulary, names=tuple(names))
+
+
+def merge_sentences(texts: Iterable[str]) -> str:
+    """Several sentences as one expression: each after a blank and closed by a period."""
+    return "".join(f" {text}." for text in texts)
+
+
+def merge_expressions(record: Record) -> Record:
+    """The record with one expression for each set of targets, in order of appearance.
+
+    Expressions for nothing stay as they are: nothing says that they mean the same.
+    """
+    groups: dict[Any, list[Expression]] = {}
+    for place, expression in enumerate(record.expressions):
+        groups.setdefault(tuple(sorted(expression.targets)) or f"none {place}", []).append(expression)
+    merged = [replace(group[0], text=merge_sentences(e.text for e in group).strip()) for group in groups.values()]
+    return replace(record, expressions=tuple(merged))
+
+
+def picture_of(records: Sequence[Record], index: int) -> str | None:
+    """File name of the picture at ``index``, None where the dataset has no files."""
+    known = getattr(records, "picture", None)
+    return None if known is None else known(index)
+
+
+def picture_key(name: str) -> str:
+    """What a picture is known by in every edition of its dataset: "COCO_train2014_000000000009.jpg" is "9"."""
+    last = PurePath(name).stem.rsplit("_", 1)[-1]
+    return str(int(last)) if last.isdecimal() else PurePath(name).stem
+
+
+def pictures(records: Sequence[Record]) -> set[str]:
+    """Keys of all pictures of a dataset on disk; empty for others."""
+    names = [picture_of(records, index) for index in range(len(records))] if hasattr(records, "picture") else []
+    return {picture_key(name) for name in names if name is not None}
+
+
+def without_pictures(records: Sequence[Record], excluded: set[str]) -> Sequence[Record]:
+    """The records whose picture is not among the ``excluded`` keys.
+
+    Raises:
+        ValueError: nothing would be left.
+    """
+    if not excluded or not hasattr(records, "picture"):
+        return records
+    names = [picture_of(records, index) for index in range(len(records))]
+    keep = [index for index, name in enumerate(names) if name is None or picture_key(name) not in excluded]
+    if not keep:
+        raise ValueError("every picture of this dataset belongs to an evaluation set")
+    return records if len(keep) == len(records) else RecordView(records, keep=keep)
