@@ -26,7 +26,7 @@ def _forward(inputs: AttentionInputs) -> Tensor:
     queries, count = weights.shape[1], inputs.levels * inputs.points
     result = torch.empty(batch, queries, heads * dim)
     out = result.numpy()
-    kernel, levels = forward_kernel(dim, count), _levels(tuple(inputs.spatial_shapes), inputs.points)
+    kernel, levels = forward_kernel(dim, count), _levels(tuple(inputs.sides), inputs.points)
     run_pieces(
         functools.partial(
             kernel,
@@ -53,7 +53,7 @@ def _backward(grad: Tensor, inputs: AttentionInputs) -> list[Tensor]:
     given = grad.detach().contiguous().numpy()
     gradients = [torch.zeros(value.shape), torch.empty(locations.shape), torch.empty(weights.shape)]
     of_value, of_locations, of_weights = (x.numpy() for x in gradients)
-    kernel, levels = backward_kernel(dim, count), _levels(tuple(inputs.spatial_shapes), inputs.points)
+    kernel, levels = backward_kernel(dim, count), _levels(tuple(inputs.sides), inputs.points)
     run_pieces(
         functools.partial(
             kernel,

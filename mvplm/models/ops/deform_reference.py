@@ -9,8 +9,6 @@ from torch import Tensor, autograd
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-Shapes = list[tuple[int, int]]
-
 
 class _WeightedSum(autograd.Function):
     """Sum over points of samples (N, dim, points, Q) times weights (N, points, Q), without the product in memory."""
@@ -34,7 +32,7 @@ class _WeightedSum(autograd.Function):
 
 
 def reference_deformable_attention(
-    value: Tensor, spatial_shapes: Shapes, *, sampling_locations: Tensor, attention_weights: Tensor
+    value: Tensor, spatial_shapes: list[tuple[int, int]], *, sampling_locations: Tensor, attention_weights: Tensor
 ) -> Tensor:
     """Weighted sum of bilinear samples (B, Q, heads * dim), one level after the other.
 

@@ -133,7 +133,7 @@ def _launch(kernel: Any, inputs: AttentionInputs, *, arrays: tuple[Tensor, ...])
         return
     kernel[(triton.cdiv(queries, block), heads, batch)](
         *arrays,
-        tuple(inputs.spatial_shapes),
+        tuple(inputs.sides),
         (cells, queries, heads, inputs.points),
         LEVELS=inputs.levels,
         DIM=dim,

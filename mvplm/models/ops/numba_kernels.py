@@ -116,7 +116,18 @@ def weighted_rows(typing: Any, out: Any, slot: Any, value: Any, rows: Any, share
 
 
 @intrinsic(prefer_literal=True)
-def spread_rows(typing: Any, grad: Any, slot: Any, value: Any, grad_value: Any, rows: Any, shares: Any, dots: Any, dim: Any, count: Any) -> Any:
+def spread_rows(
+    typing: Any,
+    grad: Any,
+    slot: Any,
+    value: Any,
+    grad_value: Any,
+    rows: Any,
+    shares: Any,
+    dots: Any,
+    dim: Any,
+    count: Any,
+) -> Any:
     """The way back: ``grad_value[rows[k]] += shares[k] * grad[slot]`` and ``dots[k] = value[rows[k]] . grad[slot]``."""
     corners, lanes = 4 * count.literal_value, dim.literal_value
 
@@ -202,7 +213,9 @@ def forward_kernel(dim: int, count: int) -> Callable[..., None]:
             head = _i32(slot % _u(heads))
             for i in range(n):
                 k, start = slot * n + i, levels[n + n + i]
-                cells, parts = _corners(locations[k + k], locations[k + k + _u(1)], weights[k], levels[i], levels[n + i])
+                cells, parts = _corners(
+                    locations[k + k], locations[k + k + _u(1)], weights[k], levels[i], levels[n + i]
+                )
                 rows[i], shares[i] = _i32((start + cells[0]) * heads + head), parts[0]
                 rows[n + i], shares[n + i] = _i32((start + cells[1]) * heads + head), parts[1]
                 rows[n + n + i], shares[n + n + i] = _i32((start + cells[2]) * heads + head), parts[2]
@@ -242,7 +255,9 @@ def backward_kernel(dim: int, count: int) -> Callable[..., None]:
                 own = _i32(head)
                 for i in range(n):
                     k, start = slot * n + i, levels[n + n + i]
-                    cells, parts = _corners(locations[k + k], locations[k + k + _u(1)], weights[k], levels[i], levels[n + i])
+                    cells, parts = _corners(
+                        locations[k + k], locations[k + k + _u(1)], weights[k], levels[i], levels[n + i]
+                    )
                     rows[i], shares[i] = _i32((start + cells[0]) * heads + own), parts[0]
                     rows[n + i], shares[n + i] = _i32((start + cells[1]) * heads + own), parts[1]
                     rows[n + n + i], shares[n + n + i] = _i32((start + cells[2]) * heads + own), parts[2]

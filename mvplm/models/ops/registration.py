@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_SCHEMA = "Tensor value, int[] spatial_shapes, Tensor sampling_locations, Tensor attention_weights"
+_SCHEMA = "Tensor value, int[] sides, Tensor locations, Tensor weights"
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class AttentionInputs:
     """What deformable attention is computed from; kernels trust these shapes.
 
     Attributes:
-        value: (B, N, heads, dim). spatial_shapes: h0, w0, h1, w1 ... of the L levels, with N cells in all.
+        value: (B, N, heads, dim). sides: h0, w0, h1, w1 ... of the L levels, with N cells in all.
         locations: (B, Q, heads, L, points, 2) float32. weights: (B, Q, heads, L, points) float32.
 
     Raises:
@@ -23,29 +23,24 @@ class AttentionInputs:
     """
 
     value: Tensor
-    spatial_shapes: list[int]
+    sides: list[int]
     locations: Tensor
     weights: Tensor
 
     def __post_init__(self) -> None:
-        sides = self.spatial_shapes
-        shapes = list(zip(sides[::2], sides[1::2], strict=True))
+        value, weights, places = (tuple(x.shape) for x in (self.value, self.weights, self.locations))
+        if len(value) != 4 or len(weights) != 5:
+            raise ValueError(
+                f"the value must be (B, N, heads, dim), the weights (B, Q, heads, L, points): got {value} and {weights}"
+            )
+        shapes = list(zip(self.sides[::2], self.sides[1::2], strict=True))
         cells = sum(height * width for height, width in shapes)
-        if self.value.ndim != 4 or self.weights.ndim != 5:
-            value, weights = tuple(self.value.shape), tuple(self.weights.shape)
-            raise ValueError(
-                f"the value must be (B, N, heads, dim) and the weights (B, Q, heads, L, points): got {value}, {weights}"
-            )
-        if cells != self.value.shape[1]:
-            raise ValueError(f"levels {shapes} have {cells} cells, the value has {self.value.shape[1]}")
-        batch, queries, heads, levels, points = self.weights.shape
-        expected = (batch, queries, heads, levels, points, 2)
-        if tuple(self.locations.shape) != expected:
-            raise ValueError(f"weights want locations {expected}, got {tuple(self.locations.shape)}")
-        if (self.value.shape[0], self.value.shape[2], len(shapes)) != (batch, heads, levels):
-            raise ValueError(
-                f"value {tuple(self.value.shape)} and levels {shapes} do not fit weights {tuple(self.weights.shape)}"
-            )
+        if cells != value[1]:
+            raise ValueError(f"levels {shapes} have {cells} cells, the value has {value[1]}")
+        if (value[0], value[2], len(shapes)) != (weights[0], weights[2], weights[3]):
+            raise ValueError(f"the weights {weights} do not fit the value {value} and its {len(shapes)} levels")
+        if places != (*weights, 2):
+            raise ValueError(f"the locations must be {(*weights, 2)}, got {places}")
 
     @property
     def levels(self) -> int:
@@ -74,7 +69,10 @@ def register_deformable_attention(
         backward: gradients of value, locations and weights, from the gradient of the result.
     """
     operator = torch.library.custom_op(
-        f"mvplm::{name}", lambda *given: forward(AttentionInputs(*given)), mutates_args=(), schema=f"({_SCHEMA}) -> Tensor"
+        f"mvplm::{name}",
+        lambda *given: forward(AttentionInputs(*given)),
+        mutates_args=(),
+        schema=f"({_SCHEMA}) -> Tensor",
     )
     gradient = torch.library.custom_op(
         f"mvplm::{name}_backward",
@@ -95,12 +93,12 @@ def register_deformable_attention(
         return [x.new_empty(x.shape) for x in (inputs.value, inputs.locations, inputs.weights)]
 
     def remember(ctx: Any, inputs: tuple[Any, ...], *, output: Tensor) -> None:
-        value, ctx.spatial_shapes, locations, weights = inputs
+        value, ctx.sides, locations, weights = inputs
         ctx.save_for_backward(value, locations, weights)
 
     def differentiate(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, locations, weights = ctx.saved_tensors
-        of_value, of_locations, of_weights = gradient(grad, value, ctx.spatial_shapes, locations, weights)
+        of_value, of_locations, of_weights = gradient(grad, value, ctx.sides, locations, weights)
         return of_value, None, of_locations, of_weights
 
     operator.register_autograd(differentiate, setup_context=remember)
