@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "mvplm"
-FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tools").glob("*.py")])
+FILES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tools").rglob("*.py")])
 
 LEVELS = {
     **dict.fromkeys(("structures", "config"), 0),

@@ -130,6 +130,17 @@ def test_doctor_tells_versions_and_devices(capsys: pytest.CaptureFixture[str]):
     assert {"torch threads", "bf16", "device", "trained models"} <= lines.keys()
 
 
+def test_doctor_tells_why_a_kernel_was_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("MVPLM_DEFORM_ATTN", "reference")
+    assert main(["doctor"]) == 0
+    assert "reference (MVPLM_DEFORM_ATTN says so)" in capsys.readouterr().out
+    monkeypatch.setattr("mvplm.models.ops.backends._trouble", lambda *_, **__: "it is broken")
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "none: the deformable attention backend 'reference'" in told and "it is broken" in told
+
+
 def perception(label: str) -> Perception:
     boxes = torch.tensor([[1.0, 2.0, 5.0, 6.0], [0.0, 0.0, 2.0, 2.0]])
     instances = Instances(boxes, torch.tensor([0.9, 0.2]), [label, label], torch.zeros(2, dtype=torch.long))

@@ -205,7 +205,7 @@ def test_cpu_takes_numba_and_says_why() -> None:
 
 def test_the_environment_names_the_implementation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(backends.VARIABLE, "reference")
-    assert backends.live_backend() == backends.LiveBackend("reference", "MVPLM_DEFORM_ATTN")
+    assert backends.live_backend() == backends.LiveBackend("reference", "MVPLM_DEFORM_ATTN says so")
     assert backends.live_backend("numba").name == "numba"
     monkeypatch.setitem(backends.BACKENDS, "numba", lambda _: pytest.fail("numba was told to stay out"))
     attend(draw(), "auto")
@@ -250,7 +250,8 @@ def in_a_process(code: str, **environment: str) -> str:
 
 
 def test_importing_the_models_does_not_load_the_compilers() -> None:
-    code = "import sys, mvplm.models.ops; print([x for x in sys.modules if x in ('numba', 'llvmlite') or 'deform_triton' in x])"
+    compilers = "('numba', 'llvmlite', 'mvplm.models.ops.deform_triton')"
+    code = f"import sys, mvplm.models.ops; print([name for name in {compilers} if name in sys.modules])"
     assert in_a_process(code).strip() == "[]"
 
 

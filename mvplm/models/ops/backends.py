@@ -72,7 +72,10 @@ def live_backend(
     check_choice("deformable attention backend", backend, choices=("auto", *BACKENDS))
     name, reason = backend, "asked for"
     if name == "auto" and (named := os.environ.get(VARIABLE)):
-        name, reason = check_choice(f"deformable attention backend in {VARIABLE}", named, choices=BACKENDS), VARIABLE
+        name, reason = (
+            check_choice(f"deformable attention backend in {VARIABLE}", named, choices=BACKENDS),
+            f"{VARIABLE} says so",
+        )
     if name == "auto":
         return _fastest(device, dim=dim, levels=levels, points=points)
     trouble = _trouble(name, device=device, dim=dim, levels=levels, points=points)

@@ -115,25 +115,32 @@ class MultiScaleDeformableAttention(nn.Module):
             value = value.masked_fill_(padding[..., None], 0)
         with torch.autocast(query.device.type, enabled=False):
             query = query.float()
-            offsets = self.sampling_offsets(query).view(batch, count, self.heads, self.levels, self.points, 2)
+            offsets = self.sampling_offsets(query).view(batch, count, self.heads, -1)
             locations = self._locations(references.float(), offsets, spatial_shapes=spatial_shapes)
             weights = self.attention_weights(query).view(batch, count, self.heads, -1).softmax(-1)
+        per_point = (batch, count, self.heads, self.levels, self.points)
         attended = multi_scale_deformable_attention(
             value.view(batch, -1, self.heads, width // self.heads),
             spatial_shapes,
-            sampling_locations=locations,
-            attention_weights=weights.view(batch, count, self.heads, self.levels, self.points),
+            sampling_locations=locations.view(*per_point, 2),
+            attention_weights=weights.view(per_point),
             backend=self.backend,
         )
         return self.output_proj(attended)
 
     def _locations(self, references: Tensor, offsets: Tensor, *, spatial_shapes: Shapes) -> Tensor:
-        """Places (B, Q, heads, L, points, 2) from references (B, Q, L or 1, 2 or 4) and offsets of that shape."""
-        references = references[:, :, None, :, None]
-        if references.shape[-1] == 2:
-            cell = [[1 / width, 1 / height] for height, width in spatial_shapes]
-            return torch.addcmul(references, offsets, offsets.new_tensor(cell)[:, None])
-        if references.shape[-1] == 4:
-            centre, sides = references.split(2, dim=-1)
-            return torch.addcmul(centre, offsets, sides * (0.5 / self.points))
-        raise ValueError(f"references must be points (2) or boxes (4), got a dimension of {references.shape[-1]}")
+        """Places (B, Q, heads, L * points * 2) from references (B, Q, L or 1, 2 or 4) and offsets of that shape.
+
+        References are repeated per point, which is little, so that the large sum runs over long rows.
+        """
+        batch, count, _, size = references.shape
+        if size not in (2, 4):
+            raise ValueError(f"references must be points (2) or boxes (4), got a dimension of {size}")
+        references = references[:, :, :, None].expand(-1, -1, self.levels, self.points, -1)
+        centres = references[..., :2].reshape(batch, count, 1, -1)
+        if size == 4:
+            steps = (references[..., 2:] * (0.5 / self.points)).reshape(batch, count, 1, -1)
+        else:
+            cells = offsets.new_tensor([[1 / width, 1 / height] for height, width in spatial_shapes])
+            steps = cells[:, None].expand(-1, self.points, -1).reshape(-1)
+        return torch.addcmul(centres, offsets, steps)

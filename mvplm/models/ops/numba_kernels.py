@@ -97,7 +97,8 @@ def weighted_rows(typing: Any, out: Any, slot: Any, value: Any, rows: Any, share
     corners, lanes = 4 * count.literal_value, dim.literal_value
     chains = 4 if lanes <= _SHORT else 1
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(*given: Any) -> Any:
+        context, builder, signature, args = given
         tool = _Rows(context, builder, dim=lanes)
         start = [tool.address(kind, array) for kind, array in zip(signature.args, args, strict=True) if _is_array(kind)]
         out_at, value_at, rows_at, shares_at = start
@@ -131,7 +132,8 @@ def spread_rows(
     """The way back: ``grad_value[rows[k]] += shares[k] * grad[slot]`` and ``dots[k] = value[rows[k]] . grad[slot]``."""
     corners, lanes = 4 * count.literal_value, dim.literal_value
 
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+    def generate(*given: Any) -> Any:
+        context, builder, signature, args = given
         tool = _Rows(context, builder, dim=lanes)
         start = [tool.address(kind, array) for kind, array in zip(signature.args, args, strict=True) if _is_array(kind)]
         grad_at, value_at, grad_value_at, rows_at, shares_at, dots_at = start
