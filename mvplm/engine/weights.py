@@ -72,7 +72,7 @@ def load_weights(
 
 
 def adopt_weights(model: nn.Module, path: str | Path, *, dtype_of: Callable[[str, Tensor], torch.dtype]) -> LoadReport:
-    """Make the tensors of a safetensors file the weights of ``model``, strictly; no weight is made first only to be replaced.
+    """Make the tensors of a safetensors file the weights of ``model``, strictly.
 
     The parameters of the model may be on the meta device: they are replaced, dtypes included.
 

@@ -14,12 +14,12 @@ from mvplm.build import build_collate, build_model, build_postprocess
 from mvplm.build_training import build_criterion, build_weights
 from mvplm.config import Config, load_config
 from mvplm.data.mapper import SampleMapper
-from mvplm.data.unify import NameSampling, UnifySettings
+from mvplm.data.unify import NameSampling
 from mvplm.losses import criterion, matcher
 from mvplm.models import denoising
 from mvplm.models.mvplm import MVPLM
 from mvplm.perceiver import Perceiver
-from mvplm.prompts import RELEASED_CONTROLS, PromptStyle
+from mvplm.prompts import RELEASED_CONTROLS
 from mvplm.structures import Annotation, Batch, Expression, Record, Sample, Vocabulary
 from mvplm.structures.masks import encode_mask
 
@@ -45,7 +45,13 @@ def perceiver() -> Perceiver:
     model = build_model(config, tokenizer)
     with torch.no_grad():
         for name, value in model.state_dict().items():
-            if "norm" in name or ".bn" in name or ".skip.1" in name or "input_proj" in name and name.endswith("1.weight"):
+            if (
+                "norm" in name
+                or ".bn" in name
+                or ".skip.1" in name
+                or "input_proj" in name
+                and name.endswith("1.weight")
+            ):
                 if value.is_floating_point():
                     value.add_(torch.rand_like(value) * 0.3)
             elif name.startswith("heads.box.") or "sampling_offsets.weight" in name or "attention_weights" in name:
@@ -126,7 +132,9 @@ def test_inference_equals_the_recipe(perceiver: Perceiver, task: str, family: st
     for b, sample in enumerate(samples):
         question = {} if task != "detection" else {"question": None}
         asked_for = written(perceiver, b, family=family) if not question else listed_things(perceiver, sample)
-        ids = [batch.input_ids[b, i] if isinstance(t, float) or t is None else t for i, t in enumerate(asked_for.tokens)]
+        ids = [
+            batch.input_ids[b, i] if isinstance(t, float) or t is None else t for i, t in enumerate(asked_for.tokens)
+        ]
         assert batch.input_ids[b, batch.attention_mask[b]].tolist() == ids
         text = plain.text(plain.states(asked_for.tokens, visual[b]), asked_for.spans, family)
         levels, fine = plain.pixel_decoder([m[b : b + 1] for m in maps])
@@ -139,9 +147,7 @@ def test_inference_equals_the_recipe(perceiver: Perceiver, task: str, family: st
 
 
 def listed_things(perceiver: Perceiver, sample: Sample) -> Prompt:
-    question = (
-        "Please do Instance Segmentation (segment all thing classes).\nThis is all the candidate categories: "
-    )
+    question = "Please do Instance Segmentation (segment all thing classes).\nThis is all the candidate categories: "
     tokenizer = perceiver.tokenizer
     controls = {"suffix": tokenizer.suffix_id, "end": tokenizer.end_id, "visual": 4}
     return prompt(tokenizer.encode, question, names=sample.names, **controls)
@@ -231,8 +237,13 @@ def test_losses_and_gradients_equal_the_recipe(perceiver: Perceiver, no_chance: 
         ids = batch.input_ids[b, batch.attention_mask[b]].tolist()
         assert len(ids) == len(one.tokens) and ids[-1] == one.tokens[-1]
         if b == 0 and family == "word":  # the order in which present names are told is drawn
-            prompts[0] = replace(one, tokens=[t if t is None or t == 0.0 and isinstance(t, float) else i
-                                              for t, i in zip(one.tokens, ids, strict=True)])
+            prompts[0] = replace(
+                one,
+                tokens=[
+                    t if t is None or t == 0.0 and isinstance(t, float) else i
+                    for t, i in zip(one.tokens, ids, strict=True)
+                ],
+            )
     expected = recipe_losses(plain, batch, samples, prompts)
     assert losses.keys() == expected.keys()
     for name, value in losses.items():
