@@ -25,6 +25,11 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     repeats = 2 if arguments.quick else 5
     torch.manual_seed(0)
     theirs = Mask2FormerPixelDecoder(Mask2FormerConfig(backbone_config=SwinConfig()), list(CHANNELS.values())).eval()
+    with torch.no_grad():
+        # Built alone, the part leaves its level embedding unset.
+        for parameter in theirs.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(std=0.05)
     ours = PixelDecoder(CHANNELS, ffn=theirs.encoder.layers[0].fc1.out_features, levels=3).eval()
     prefix = "model.pixel_level_module.decoder."
     converted = convert(
