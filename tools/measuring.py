@@ -1,6 +1,5 @@
 """What all benchmarks share: interleaved timing, rows with a bar to reach, table, JSON and plot."""
 
-import gc
 import json
 import statistics
 import time
@@ -62,7 +61,6 @@ def interleave(contenders: Mapping[str, Callable[[], object]], *, repeats: int, 
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(warmups + repeats):
         for name, run in contenders.items():
-            gc.collect()
             started = time.perf_counter()
             run()
             if turn >= warmups:

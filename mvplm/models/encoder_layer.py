@@ -55,7 +55,7 @@ class EncoderLayer(nn.Module):
         return self.norm2(x + self._feed_forward(x))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        """Two linear layers with ReLU between on (B, M, C); without gradients in pieces on CPU, which is faster."""
+        """Two linear layers, ReLU between, on (B, M, C); on CPU without gradients piece by piece, which is faster."""
         if torch.is_grad_enabled() or x.device.type != "cpu":
             return self.linear2(self.linear1(x).relu_())
         pieces = x.flatten(0, 1).split(_PIECE)

@@ -288,3 +288,14 @@ def test_triton_wants_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         RuntimeError, match="'triton' .asked for. cannot run on cpu: the triton backend needs tensors on a GPU"
     ):
         attend(draw(), "triton")
+
+
+def test_without_a_place_for_compiled_code_it_warns_and_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.caching import CacheImpl
+
+    from mvplm.models.ops import numba_kernels
+
+    monkeypatch.setattr(CacheImpl, "_locator_classes", [])
+    with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR names one"):
+        double = numba_kernels._compiled(lambda x: 2 * x)
+    assert double(3) == 6

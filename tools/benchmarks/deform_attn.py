@@ -94,7 +94,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     """Seconds, ratios and the difference of the results."""
     from mvplm.models.ops.backends import live_backend
 
-    case = draw_case(256 if arguments.quick else 1024)
+    case = draw_case(128 if arguments.quick else 1024)
     repeats = 3 if arguments.quick else 7
     ours_now, theirs_now = partial(ours, case), partial(theirs, case)
     half = case.value.detach().bfloat16()
