@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def fresh_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+def fresh_choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No wish of the environment, and nothing remembered of earlier choices."""
     monkeypatch.delenv(backends.VARIABLE, raising=False)
     backends._fastest.cache_clear()
@@ -78,19 +79,29 @@ def test_any_levels_and_points(shapes: list[tuple[int, int]], points: int) -> No
     check_against_reference(draw(shapes, points=points, heads=3, dim=4), shapes)
 
 
-def test_many_queries_in_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = set()
+def test_many_queries_in_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = []
 
-    def note(name: str) -> None:
-        used.add(name)
+    def count(pieces: Iterable[Callable[[], object]]) -> None:
+        pieces = list(pieces)
+        counts.append(len(pieces))
+        threads.run_pieces(pieces)
 
-    original = threads.run_pieces
-    noting = [lambda: note(threading.current_thread().name)]
-    monkeypatch.setattr(
-        "mvplm.models.ops.deform_numba.run_pieces", lambda pieces: original([*pieces, *noting, *noting])
-    )
-    check_against_reference(draw(queries=700))
-    assert all(name.startswith("mvplm-kernel") for name in used) and used
+    monkeypatch.setattr("mvplm.models.ops.deform_numba.run_pieces", count)
+    check_against_reference(draw(queries=700, heads=4))
+    assert min(counts[-2:]) > 2
+
+
+def test_the_caller_and_helpers_work_side_by_side() -> None:
+    meet = threading.Barrier(2, timeout=20)
+    names = []
+
+    def piece() -> None:
+        meet.wait()
+        names.append(threading.current_thread().name)
+
+    threads.run_pieces([piece, piece])
+    assert threading.current_thread().name in names and any(name.startswith("mvplm-kernel") for name in names)
 
 
 def test_one_thread_is_enough_when_torch_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,8 +111,11 @@ def test_one_thread_is_enough_when_torch_has_one(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_error_in_a_piece_is_passed_on() -> None:
-    with pytest.raises(ZeroDivisionError):
-        threads.run_pieces([lambda: None, lambda: 1 / 0])
+    done = []
+    for pieces in ([lambda: 1 / 0], [lambda: 1 / 0, lambda: done.append(1), lambda: done.append(2)]):
+        with pytest.raises(ZeroDivisionError):
+            threads.run_pieces(pieces)
+    assert done == [1, 2]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])

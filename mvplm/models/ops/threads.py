@@ -3,20 +3,30 @@
 import functools
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 import torch
 
 
 def run_pieces(pieces: Iterable[Callable[[], object]]) -> None:
-    """Call every piece and wait for all. They should hold no lock of the interpreter; errors are passed on."""
+    """Call every piece and wait for all. They should hold no lock of the interpreter; errors are passed on.
+
+    The calling thread takes part, so that nothing waits for a helper that is late.
+    """
     pieces = list(pieces)
-    threads = min(torch.get_num_threads(), len(pieces))
-    if threads <= 1:
-        for piece in pieces:
+    helpers = min(torch.get_num_threads(), len(pieces)) - 1
+    shared = iter(pieces)
+
+    def work() -> None:
+        for piece in shared:
             piece()
-        return
-    for future in [_pool(threads, os.getpid()).submit(piece) for piece in pieces]:
+
+    futures = [_pool(helpers, os.getpid()).submit(work) for _ in range(helpers)]
+    try:
+        work()
+    finally:
+        wait(futures)
+    for future in futures:
         future.result()
 
 
