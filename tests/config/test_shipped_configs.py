@@ -35,6 +35,9 @@ def test_ablations_differ_in_one_choice_and_nothing_else():
     reference = asdict(loaded("quick/ablations/fusion_sum.yaml"))
     for path in (FOLDER / "quick" / "ablations").glob("*.yaml"):
         config = asdict(load_config(path))
+        if config["model"]["query"]["fusion"] == "visual_only":
+            # Without base queries there is no rate for them.
+            config["optim"]["lr_scales"] = {"query.": 0.2, **config["optim"]["lr_scales"]}
         for key in ("image", "names", "optim", "match", "loss", "data", "eval"):
             assert config[key] == reference[key], f"{path.name}: {key}"
         assert {**config["train"], "output": ""} == {**reference["train"], "output": ""}

@@ -1,4 +1,4 @@
-"""The losses of the public checkpoints' training, pair by pair: one assignment with 1e4 between kinds, sentences x 0.1."""
+"""The losses of the public checkpoints' training, pair by pair: 1e4 between kinds, sentences x 0.1."""
 
 import math
 from collections.abc import Callable, Sequence
