@@ -34,4 +34,5 @@ test: lint ## lint, then every test
 	$(BIN)/python -m pytest
 
 bench: $(STAMP) ## timings of the main parts
-	$(BIN)/python tools/benchmark.py
+	$(BIN)/python tools/benchmark.py answers
+	$(BIN)/python tools/benchmark.py deform_attn

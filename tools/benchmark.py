@@ -1,56 +1,72 @@
-"""How long loading and answering take here.
+"""How fast the parts are here. Every file in tools/benchmarks/ is a command.
 
-Example: python tools/benchmark.py --model mvplm-tiny-scenes --images 16
+Example: python tools/benchmark.py deform_attn --quick --json deform_attn.json
 """
 
 import argparse
+import importlib.util
 import sys
-import time
 from collections.abc import Sequence
-from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+FOLDER = Path(__file__).resolve().parent
+COMMANDS = FOLDER / "benchmarks"
+
+
+def load(file: Path) -> ModuleType:
+    """The module in a file, under the name of the file."""
+    if str(FOLDER) not in sys.path:
+        sys.path.insert(0, str(FOLDER))
+    spec = importlib.util.spec_from_file_location(f"benchmark_{file.stem}", file)
+    assert spec is not None and spec.loader is not None, file
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: one sub-command per file.
+
+    A file has a docstring (its help), ``measure(arguments) -> list[Row]`` and, where it has options of its own,
+    ``add_options(parser)``.
+    """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="mvplm-tiny-scenes", help="shipped weights or a directory")
-    parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, default=8)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for file in sorted(COMMANDS.glob("*.py")):
+        module = load(file)
+        text = str(module.__doc__)
+        command = commands.add_parser(
+            file.stem,
+            help=text.splitlines()[0],
+            description=text,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_argument("--quick", action="store_true", help="small sizes and few repeats: does it run at all?")
+        command.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+        command.add_argument("--plot", type=Path, metavar="FILE", help="draw the rows there")
+        getattr(module, "add_options", lambda _: None)(command)
+        command.set_defaults(measure=module.measure)
     return parser
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Load, answer, print a table of seconds."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from mvplm.data.scenes import SHAPE_VOCABULARY, SceneDataset
-    from mvplm.perceiver import load
-
+    """Measure, print a table, write JSON and plot. Ends with 1 when a bar is missed, 2 for wrong input."""
     arguments = build_parser().parse_args(given)
-    started = time.perf_counter()
+    measuring = load(FOLDER / "measuring.py")
     try:
-        perceiver = load(arguments.model)
+        rows = arguments.measure(arguments)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    loading = time.perf_counter() - started
-    images = [record.image for record in SceneDataset("val", num=arguments.images, seed=5)[:]]
-    names = list(SHAPE_VOCABULARY.names)
-    answer = partial(perceiver.predict, images, batch_size=arguments.batch_size)
-    tasks = ("panoptic", "instance", "detection", "semantic")
-    asked = {task: partial(answer, classes=names, task=task) for task in tasks}
-    asked["referring"] = partial(answer, text="the largest star")
-    table = Table("what", "seconds", "per image", title=f"{arguments.model} on {perceiver.device}")
-    table.add_row("load", f"{loading:.2f}", "")
-    for name, ask in asked.items():
-        ask()
-        started = time.perf_counter()
-        ask()
-        took = time.perf_counter() - started
-        table.add_row(name, f"{took:.2f}", f"{took / len(images):.3f}")
-    Console().print(table)
-    return 0
+    title = f"{arguments.command}{' (quick)' if arguments.quick else ''}"
+    measuring.print_rows(rows, title=title)
+    if arguments.json:
+        measuring.write_rows(rows, arguments.json)
+    if arguments.plot:
+        measuring.plot_rows(rows, arguments.plot, title=title)
+    return 1 if any(row.ok is False for row in rows) else 0
 
 
 if __name__ == "__main__":

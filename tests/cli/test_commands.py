@@ -126,8 +126,19 @@ def test_doctor_tells_versions_and_devices(capsys: pytest.CaptureFixture[str]):
     told = capsys.readouterr().out
     assert torch.__version__.split("+")[0] in told and str(torch.get_num_threads()) in told
     lines = {parts[1].strip(): parts[2].strip() for line in told.splitlines() if len(parts := line.split("│")) > 2}
-    assert lines["deformable attention"] == "reference (of reference)"
+    assert lines["deformable attention"].startswith("numba (fastest for cpu")
     assert {"torch threads", "bf16", "device", "trained models"} <= lines.keys()
+
+
+def test_doctor_tells_why_a_kernel_was_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setenv("MVPLM_DEFORM_ATTN", "reference")
+    assert main(["doctor"]) == 0
+    assert "reference (MVPLM_DEFORM_ATTN says so)" in capsys.readouterr().out
+    monkeypatch.setattr("mvplm.models.ops.backends._trouble", lambda *_, **__: "it is broken")
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "none: the deformable attention backend 'reference'" in told and "it is broken" in told
 
 
 def perception(label: str) -> Perception:

@@ -11,14 +11,12 @@ from transformers.models.mask2former.modeling_mask2former import (
 )
 from transformers.models.mask2former.modeling_mask2former import multi_scale_deformable_attention as family_function
 
-from mvplm.models.ops.deform_attn import (
-    BACKENDS,
-    MultiScaleDeformableAttention,
-    live_backend,
-    multi_scale_deformable_attention,
-)
+from mvplm.models.ops import MultiScaleDeformableAttention, multi_scale_deformable_attention
+from mvplm.models.ops.backends import BACKENDS
+from mvplm.models.ops.registration import AttentionInputs
 
 SHAPES = [(4, 6), (2, 3)]
+each_backend = pytest.mark.parametrize("backend", ["reference", "numba"])
 
 
 def _inputs(dtype: torch.dtype = torch.float32, queries: int = 3) -> tuple[torch.Tensor, ...]:
@@ -29,19 +27,23 @@ def _inputs(dtype: torch.dtype = torch.float32, queries: int = 3) -> tuple[torch
     return tuple(x.requires_grad_() for x in (value, locations, weights))
 
 
-def _run(value: torch.Tensor, locations: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return multi_scale_deformable_attention(value, SHAPES, sampling_locations=locations, attention_weights=weights)
+def _run(value: torch.Tensor, locations: torch.Tensor, weights: torch.Tensor, *, backend: str) -> torch.Tensor:
+    return multi_scale_deformable_attention(
+        value, SHAPES, sampling_locations=locations, attention_weights=weights, backend=backend
+    )
 
 
-def test_equals_loops() -> None:
+@each_backend
+def test_equals_loops(backend: str) -> None:
     value, locations, weights = _inputs()
     expected = deformable_attention(value, SHAPES, locations=locations, weights=weights)
-    torch.testing.assert_close(_run(value, locations, weights), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(_run(value, locations, weights, backend=backend), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_equals_the_family_in_values_and_gradients() -> None:
+@each_backend
+def test_equals_the_family_in_values_and_gradients(backend: str) -> None:
     inputs = _inputs(queries=7)
-    ours, theirs = _run(*inputs), family_function(inputs[0], SHAPES, inputs[1], inputs[2])
+    ours, theirs = _run(*inputs, backend=backend), family_function(inputs[0], SHAPES, inputs[1], inputs[2])
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     probe = torch.randn_like(ours)
     gradients = torch.autograd.grad(theirs, inputs, probe)
@@ -49,11 +51,12 @@ def test_equals_the_family_in_values_and_gradients() -> None:
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
+@each_backend
 @pytest.mark.parametrize("boxes", [False, True])
 @pytest.mark.parametrize("padded", [False, True])
-def test_module_equals_the_family_module(boxes: bool, padded: bool) -> None:
+def test_module_equals_the_family_module(boxes: bool, padded: bool, backend: str) -> None:
     torch.manual_seed(1)
-    ours = MultiScaleDeformableAttention(16, levels=2, heads=4, points=3)
+    ours = MultiScaleDeformableAttention(16, levels=2, heads=4, points=3, backend=backend)
     theirs = FamilyAttention(16, 4, 2, 3)
     for parameter in ours.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -101,12 +104,12 @@ def test_start_values() -> None:
 def test_start_weights_and_box_reference_sampling_place(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
-    def spy(value: torch.Tensor, shapes: list, *, sampling_locations: torch.Tensor, attention_weights: torch.Tensor):
-        seen.update(locations=sampling_locations, weights=attention_weights)
-        return value.new_zeros(len(value), sampling_locations.shape[1], value.shape[2] * value.shape[3])
+    def spy(inputs: AttentionInputs) -> torch.Tensor:
+        seen.update(locations=inputs.locations, weights=inputs.weights)
+        return inputs.value.flatten(2)[:, :1]
 
-    monkeypatch.setitem(multi_scale_deformable_attention.__globals__["BACKENDS"], "reference", spy)
-    module = MultiScaleDeformableAttention(16, levels=4, heads=8, points=4)
+    monkeypatch.setitem(BACKENDS, "reference", spy)
+    module = MultiScaleDeformableAttention(16, levels=4, heads=8, points=4, backend="reference")
     shapes = [(8, 8), (4, 4), (2, 2), (1, 1)]
     box = torch.tensor([0.4, 0.6, 0.2, 0.1])
     module(torch.randn(1, 1, 16), torch.randn(1, 85, 16), spatial_shapes=shapes, references=box.view(1, 1, 1, 4))
@@ -115,23 +118,26 @@ def test_start_weights_and_box_reference_sampling_place(monkeypatch: pytest.Monk
     torch.testing.assert_close(seen["locations"][0, 0, 0, :, 3], torch.tensor([[0.4 + 0.1, 0.6]]).expand(4, 2))
 
 
+@each_backend
 @pytest.mark.parametrize(("u", "expected"), [(0.5, 3.5), (0.25, 1.5), (0.9375, 7.0), (0.0625, 0.0)])
-def test_ramp(u: float, expected: float) -> None:
+def test_ramp(u: float, expected: float, backend: str) -> None:
     value = torch.arange(8.0).repeat(4).view(1, 32, 1, 1)
     place = torch.tensor([u, 0.5]).view(1, 1, 1, 1, 1, 2)
     result = multi_scale_deformable_attention(
-        value, [(4, 8)], sampling_locations=place, attention_weights=torch.ones(1, 1, 1, 1, 1)
+        value, [(4, 8)], sampling_locations=place, attention_weights=torch.ones(1, 1, 1, 1, 1), backend=backend
     )
     assert result.item() == pytest.approx(expected, abs=1e-5)
 
 
+@each_backend
 @pytest.mark.parametrize(("place", "expected"), [((0.0, 0.5), 0.5), ((0.0, 0.0), 0.25), ((-0.0625, 0.5), 0.0)])
-def test_zero_outside(place: tuple[float, float], expected: float) -> None:
+def test_zero_outside(place: tuple[float, float], expected: float, backend: str) -> None:
     result = multi_scale_deformable_attention(
         torch.ones(1, 64, 1, 1),
         [(8, 8)],
         sampling_locations=torch.tensor(place).view(1, 1, 1, 1, 1, 2),
         attention_weights=torch.ones(1, 1, 1, 1, 1),
+        backend=backend,
     )
     assert result.item() == pytest.approx(expected, abs=1e-6)
 
@@ -165,10 +171,6 @@ def test_padding_counts_as_zero() -> None:
     torch.testing.assert_close(module(query, memory, **args), module(query, noisy, **args))
 
 
-def test_auto_is_the_live_backend() -> None:
-    assert live_backend() in BACKENDS
-
-
 def test_errors_name_the_choices() -> None:
     value, locations, weights = _inputs()
     args = {"sampling_locations": locations, "attention_weights": weights}
@@ -176,6 +178,12 @@ def test_errors_name_the_choices() -> None:
         multi_scale_deformable_attention(value, SHAPES, backend="referense", **args)
     with pytest.raises(ValueError, match=r"16 cells, the value has 30"):
         multi_scale_deformable_attention(value, [(4, 4)], **args)
+    with pytest.raises(ValueError, match=r"do not fit the value \(2, 30, 2, 4\) and its 1 levels"):
+        multi_scale_deformable_attention(value, [(5, 6)], **args)
+    with pytest.raises(ValueError, match=r"locations must be \(2, 3, 2, 2, 3, 2\), got \(2, 3, 2, 2, 3\)"):
+        multi_scale_deformable_attention(value, SHAPES, sampling_locations=weights, attention_weights=weights)
+    with pytest.raises(ValueError, match=r"must be \(B, N, heads, dim\)"):
+        multi_scale_deformable_attention(value[0], SHAPES, **args)
     with pytest.raises(ValueError, match="not divisible by 3 heads"):
         MultiScaleDeformableAttention(16, heads=3)
     with pytest.raises(ValueError, match="points .2. or boxes .4."):

@@ -1,70 +1,18 @@
 """Multi-scale deformable attention: every query looks at a few learned places of every feature level.
 
-The plain PyTorch function is the reference. Tensors may be any strided view; the module lays them out so that the
-reference needs no copies.
+One function, several implementations: the plain PyTorch reference, a kernel for CPU, one for GPU.
 Source: Deformable-DETR, section 4.1.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from mvplm.structures.choices import check_choice
+from mvplm.models.ops.backends import BACKENDS, backend_name
+from mvplm.models.ops.registration import AttentionInputs
 
 Shapes = list[tuple[int, int]]
-
-
-class _WeightedSum(torch.autograd.Function):
-    """Sum over points of samples (N, dim, points, Q) times weights (N, points, Q), without the product in memory."""
-
-    @staticmethod
-    def forward(ctx: Any, samples: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(samples, weights)
-        total = samples[:, :, 0] * weights[:, None, 0]
-        for point in range(1, samples.shape[2]):
-            total.addcmul_(samples[:, :, point], weights[:, None, point])
-        return total
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor]:
-        samples, weights = ctx.saved_tensors
-        grad_weights = grad[:, 0, None] * samples[:, 0]
-        for channel in range(1, samples.shape[1]):
-            grad_weights.addcmul_(grad[:, channel, None], samples[:, channel])
-        return grad[:, :, None] * weights[:, None], grad_weights
-
-
-def reference_deformable_attention(
-    value: Tensor, spatial_shapes: Shapes, *, sampling_locations: Tensor, attention_weights: Tensor
-) -> Tensor:
-    """Weighted sum of bilinear samples in plain PyTorch; arguments of :func:`multi_scale_deformable_attention`."""
-    batch, _, heads, dim = value.shape
-    # Queries go last and heads into the batch: (N, dim, cells), (N, points, Q, 2) and (N, points, Q) per level.
-    maps = value.permute(0, 2, 3, 1).flatten(0, 1).split([h * w for h, w in spatial_shapes], dim=-1)
-    grids = sampling_locations.permute(0, 2, 3, 4, 1, 5).mul(2).sub_(1).flatten(0, 1).unbind(1)
-    weights = attention_weights.permute(0, 2, 3, 4, 1).flatten(0, 1).unbind(1)
-    parts = []
-    for shape, level, grid, weight in zip(spatial_shapes, maps, grids, weights, strict=True):
-        samples = F.grid_sample(
-            level.unflatten(-1, shape), grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
-        parts.append(_WeightedSum.apply(samples, weight))
-    return sum(parts[1:], parts[0]).view(batch, heads * dim, -1).transpose(1, 2)
-
-
-BACKENDS: dict[str, Callable[..., Tensor]] = {"reference": reference_deformable_attention}
-"""Implementations by name, the fastest last."""
-
-
-def live_backend() -> str:
-    """Name of the implementation that "auto" takes on this machine: the fastest there is."""
-    return list(BACKENDS)[-1]
 
 
 def multi_scale_deformable_attention(
@@ -78,30 +26,26 @@ def multi_scale_deformable_attention(
     """Attended values (B, Q, heads * dim) float32.
 
     A location spans pixel edges: 0 is the left (top) edge of the first cell, 1 the right (bottom) edge of the last;
-    outside of the map everything is zero.
+    outside of the map everything is zero. Differentiable once in value, locations and weights.
 
     Args:
-        value: (B, N, heads, dim), the cells of all levels, each level row by row.
+        value: (B, N, heads, dim) of any floating type, the cells of all levels, each level row by row.
         spatial_shapes: (h, w) of the L levels; their areas sum to N.
-        sampling_locations: (B, Q, heads, L, points, 2) float32 (x, y).
-        attention_weights: (B, Q, heads, L, points) float32.
-        backend: "auto" (the fastest that fits) or a name of ``BACKENDS``.
+        sampling_locations: (B, Q, heads, L, points, 2) (x, y), computed in float32.
+        attention_weights: (B, Q, heads, L, points), computed in float32; a softmax is not part of the function.
+        backend: "auto" (the fastest for the device, or what MVPLM_DEFORM_ATTN names) or a key of ``BACKENDS``.
 
     Raises:
-        ValueError: for an unknown backend or when the shapes do not cover the N cells.
+        ValueError: for an unknown backend or when the shapes do not fit.
+        RuntimeError: when the named backend cannot run here.
     """
-    check_choice("deformable attention backend", backend, choices=("auto", *BACKENDS))
-    cells = sum(height * width for height, width in spatial_shapes)
-    if cells != value.shape[1]:
-        raise ValueError(f"levels {spatial_shapes} have {cells} cells, the value has {value.shape[1]}")
-    run = BACKENDS[live_backend() if backend == "auto" else backend]
+    sides = [side for shape in spatial_shapes for side in shape]
+    inputs = AttentionInputs(value, sides, sampling_locations.float(), attention_weights.float())
+    name = backend_name(
+        backend, device=value.device.type, dim=int(value.shape[-1]), levels=inputs.levels, points=inputs.points
+    )
     with torch.autocast(value.device.type, enabled=False):
-        return run(
-            value.float(),
-            spatial_shapes,
-            sampling_locations=sampling_locations.float(),
-            attention_weights=attention_weights.float(),
-        )
+        return BACKENDS[name](inputs)
 
 
 class MultiScaleDeformableAttention(nn.Module):
@@ -166,38 +110,37 @@ class MultiScaleDeformableAttention(nn.Module):
             ValueError: when the references are neither points nor boxes.
         """
         batch, count, width = query.shape
-        value = _channels_first(self.value_proj, memory)
+        value = self.value_proj(memory)
         if padding is not None:
-            value = value.masked_fill(padding[:, None], 0)
+            value = value.masked_fill_(padding[..., None], 0)
         with torch.autocast(query.device.type, enabled=False):
             query = query.float()
-            offsets = _channels_first(self.sampling_offsets, query)
-            offsets = offsets.view(batch, self.heads, self.levels, self.points, 2, count)
+            offsets = self.sampling_offsets(query).view(batch, count, self.heads, -1)
             locations = self._locations(references.float(), offsets, spatial_shapes=spatial_shapes)
-            weights = _channels_first(self.attention_weights, query).view(batch, self.heads, -1, count).softmax(2)
-            weights = weights.view(batch, self.heads, self.levels, self.points, count)
+            weights = self.attention_weights(query).view(batch, count, self.heads, -1).softmax(-1)
+        per_point = (batch, count, self.heads, self.levels, self.points)
         attended = multi_scale_deformable_attention(
-            value.view(batch, self.heads, width // self.heads, -1).permute(0, 3, 1, 2),
+            value.view(batch, -1, self.heads, width // self.heads),
             spatial_shapes,
-            sampling_locations=locations.permute(0, 5, 1, 2, 3, 4),
-            attention_weights=weights.permute(0, 4, 1, 2, 3),
+            sampling_locations=locations.view(*per_point, 2),
+            attention_weights=weights.view(per_point),
             backend=self.backend,
         )
         return self.output_proj(attended)
 
     def _locations(self, references: Tensor, offsets: Tensor, *, spatial_shapes: Shapes) -> Tensor:
-        """Places (B, heads, L, points, 2, Q) from references (B, Q, L or 1, 2 or 4) and offsets of that shape."""
-        references = references.permute(0, 2, 3, 1)[:, None, :, None]
-        if references.shape[-2] == 2:
-            cell = [[1 / width, 1 / height] for height, width in spatial_shapes]
-            return torch.addcmul(references, offsets, offsets.new_tensor(cell)[:, None, :, None])
-        if references.shape[-2] == 4:
-            centre, sides = references.split(2, dim=-2)
-            return torch.addcmul(centre, offsets, sides * (0.5 / self.points))
-        raise ValueError(f"references must be points (2) or boxes (4), got a dimension of {references.shape[-2]}")
+        """Places (B, Q, heads, L * points * 2) from references (B, Q, L or 1, 2 or 4) and offsets of that shape.
 
-
-def _channels_first(linear: nn.Linear, x: Tensor) -> Tensor:
-    """Linear layer on (B, N, C) with a contiguous (B, channels, N) result."""
-    weight = linear.weight.expand(len(x), -1, -1)
-    return torch.baddbmm(linear.bias[:, None], weight, x.transpose(1, 2))
+        References are repeated per point, which is little, so that the large sum runs over long rows.
+        """
+        batch, count, _, size = references.shape
+        if size not in (2, 4):
+            raise ValueError(f"references must be points (2) or boxes (4), got a dimension of {size}")
+        references = references[:, :, :, None].expand(-1, -1, self.levels, self.points, -1)
+        centres = references[..., :2].reshape(batch, count, 1, -1)
+        if size == 4:
+            steps = (references[..., 2:] * (0.5 / self.points)).reshape(batch, count, 1, -1)
+        else:
+            cells = offsets.new_tensor([[1 / width, 1 / height] for height, width in spatial_shapes])
+            steps = cells[:, None].expand(-1, self.points, -1).reshape(-1)
+        return torch.addcmul(centres, offsets, steps)
