@@ -1,5 +1,7 @@
 """From a configuration to what training needs: data, losses, and the settings of the loop. It runs nothing."""
 
+from collections.abc import Sequence
+
 from mvplm.build import build_collate
 from mvplm.config import Config
 from mvplm.data.catalog import get_dataset
@@ -50,6 +52,28 @@ def build_weights(config: Config) -> LossWeights:
     )
 
 
+def build_mapper(
+    config: Config,
+    tokenizer: PromptTokenizer,
+    *,
+    task: str,
+    response: str | None = None,
+    phrase_pool: Sequence[str] = (),
+) -> SampleMapper:
+    """From records to training samples of a task; ``response`` overrides the configured kind of response."""
+    return SampleMapper(
+        tokenizer,
+        image_size=config.image.size,
+        num_image_tokens=config.num_image_tokens,
+        task=task,
+        training=True,
+        settings=_unify_settings(config, response or config.response.kind),
+        phrase_pool=phrase_pool,
+        max_length=config.prompt.max_length,
+        seed=config.train.seed,
+    )
+
+
 def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture:
     """All training sources with a ratio above 0; among several processes, the share of this one."""
     sources = []
@@ -57,17 +81,8 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
         if not source.ratio:
             continue
         dataset = get_dataset(source.dataset, **source.options)
-        mapper = SampleMapper(
-            tokenizer,
-            image_size=config.image.size,
-            num_image_tokens=config.num_image_tokens,
-            task=source.task,
-            training=True,
-            settings=_unify_settings(config, source.response or config.response.kind),
-            phrase_pool=collect_phrases(dataset, limit=500) if source.task == "grounding" else (),
-            max_length=config.prompt.max_length,
-            seed=config.train.seed,
-        )
+        phrases = collect_phrases(dataset, limit=500) if source.task == "grounding" else ()
+        mapper = build_mapper(config, tokenizer, task=source.task, response=source.response, phrase_pool=phrases)
         sources.append(
             MixSource(
                 name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size, questions=source.questions

@@ -15,6 +15,7 @@ from mvplm.data.images import load_image
 from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify import UnifySettings
 from mvplm.engine.step import to_float32
+from mvplm.hub import HubMixin
 from mvplm.models.mvplm import MVPLM
 from mvplm.models.states import Perceived, VisualFeatures
 from mvplm.postprocess import PostprocessSettings, postprocess
@@ -73,7 +74,7 @@ class Looked:
     seconds: float
 
 
-class Perceiver:
+class Perceiver(HubMixin):
     """A model with its tokenizer and settings.
 
     Args:
@@ -82,6 +83,7 @@ class Perceiver:
         config: what it was built from.
         vocabulary: names the model knows to be things or stuff; other names count as things.
         dtype: "fp32" or "bf16".
+        provenance: where the weights come from, if that is known; saved with them.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Perceiver:
         settings: PostprocessSettings,
         vocabulary: Vocabulary | None = None,
         dtype: str = "fp32",
+        provenance: dict[str, Any] | None = None,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
@@ -100,6 +103,7 @@ class Perceiver:
         self.settings = settings
         self.vocabulary = vocabulary
         self.dtype = dtype
+        self.provenance = provenance
         self._current: EncodedImages | None = None
 
     @property
@@ -236,18 +240,6 @@ class Perceiver:
             perception.display_score = self.config.post.display_score
             perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
         return found
-
-    def save(self, directory: str | Path, *, half: bool = False, provenance: dict[str, Any] | None = None) -> Path:
-        """Write weights (safetensors), configuration, tokenizer and vocabulary into a directory for :func:`load`.
-
-        Args:
-            directory: made when missing.
-            half: store floating weights as bfloat16, half the size.
-            provenance: where the weights come from, JSON-ready.
-        """
-        from mvplm.pretrained import save_perceiver
-
-        return save_perceiver(self, directory, half=half, provenance=provenance)
 
     def mapper(self, task: str, mode: str | None = None) -> SampleMapper:
         """The mapper from records to samples of a public task, without targets and without drawing anything."""

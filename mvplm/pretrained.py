@@ -37,6 +37,7 @@ def save_perceiver(
     from safetensors.torch import save_file
 
     folder = Path(directory)
+    provenance = perceiver.provenance if provenance is None else provenance
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu() for name, value in perceiver.model.state_dict().items()}
     if half:
@@ -55,10 +56,15 @@ def save_perceiver(
 
 
 def load_perceiver(
-    name: str | Path, *, device: str = "auto", dtype: str = "auto", local_files_only: bool = True
+    name: str | Path,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    local_files_only: bool = True,
+    revision: str | None = None,
 ) -> Perceiver:
-    """A model by shipped name, directory or Hub id; see :func:`mvplm.load`."""
-    folder = _find(name, local_files_only)
+    """A model by shipped name, directory or Hub id; see :meth:`Perceiver.from_pretrained`."""
+    folder = _find(name, local_files_only, revision=revision)
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
     model = build_model(config, tokenizer)
@@ -71,6 +77,7 @@ def load_perceiver(
         settings=build_postprocess(config),
         vocabulary=load_vocabulary(folder),
         dtype=_dtype(dtype, place),
+        provenance=load_provenance(folder),
     )
 
 
@@ -83,21 +90,49 @@ def load_vocabulary(folder: Path) -> Vocabulary | None:
     return Vocabulary(tuple(stored["names"]), tuple(stored["isthing"]), tuple(stored["dataset_ids"]))
 
 
-def _find(name: str | Path, local_files_only: bool) -> Path:
+def load_provenance(folder: Path) -> dict[str, Any] | None:
+    """What is stored beside a model about where it comes from, or None."""
+    path = folder / PROVENANCE_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _find(name: str | Path, local_files_only: bool, *, revision: str | None = None) -> Path:
     for folder in (Path(name), _ASSETS / str(name)):
         if (folder / CONFIG_FILE).is_file():
-            if not (folder / WEIGHTS_FILE).is_file():
-                raise ValueError(f"{folder} has a {CONFIG_FILE} but no {WEIGHTS_FILE}")
-            return folder
-    if not local_files_only and "/" in str(name):
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(str(name)))
+            return _complete(folder)
+    on_hub = _on_hub(str(name), local_files_only, revision=revision) if "/" in str(name) else None
+    if on_hub is not None:
+        return _complete(on_hub)
     shipped = shipped_models()
     raise ValueError(
         f"no model {str(name)!r}{near(name, shipped)}: it is neither shipped ({', '.join(shipped) or 'none'}) nor a "
-        f"directory with {CONFIG_FILE} and {WEIGHTS_FILE}; pass local_files_only=False to look on the Hub"
+        f"directory with {CONFIG_FILE} and {WEIGHTS_FILE}, nor in the Hub's cache on this machine; pass "
+        "local_files_only=False to look on the Hub"
     )
+
+
+def _on_hub(name: str, local_files_only: bool, *, revision: str | None) -> Path | None:
+    """The folder of a Hub id, fetched when that is allowed; None when nothing of that name is on this machine."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    wanted = [CONFIG_FILE, WEIGHTS_FILE, VOCABULARY_FILE, PROVENANCE_FILE, f"{TOKENIZER_DIR}/*"]
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, local_files_only=local_files_only, allow_patterns=wanted)
+        )
+    except (HFValidationError, LocalEntryNotFoundError) as error:
+        if not local_files_only:
+            raise ValueError(f"no model {name!r} can be had from the Hub: {error}") from error
+        return None
+
+
+def _complete(folder: Path) -> Path:
+    if not (folder / CONFIG_FILE).is_file():
+        raise ValueError(f"{folder} has no {CONFIG_FILE}: it is not a model of mvplm")
+    if not (folder / WEIGHTS_FILE).is_file():
+        raise ValueError(f"{folder} has a {CONFIG_FILE} but no {WEIGHTS_FILE}")
+    return folder
 
 
 def _device(device: str) -> torch.device:

@@ -1,5 +1,6 @@
 """The criterion: from predictions and targets to named, unweighted losses."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from mvplm.losses.targets import TargetTable, collect_targets
 from mvplm.structures.batch import Batch
 from mvplm.structures.choices import check_choice
 from mvplm.structures.outputs import PerceptionOutput
+from mvplm.structures.sample import Target
 
 
 def mean_target_count(count: int, device: torch.device | str) -> Tensor:
@@ -97,31 +99,35 @@ class Criterion:
         self.classifier = check_choice("classifier", classifier, choices=CLASSIFIERS)
         self.dn_masks = dn_masks
 
-    def __call__(self, output: PerceptionOutput, batch: Batch) -> dict[str, Tensor]:
+    def __call__(self, output: PerceptionOutput, batch: Batch | Sequence[Target]) -> dict[str, Tensor]:
         """Unweighted losses by name, float32 scalars.
 
         Args:
             output: of the model; predictions may be of any floating type.
-            batch: its targets must be there unless the family is ``caption``.
+            batch: its targets must be there unless the family is ``caption``; or the B targets alone.
 
         Raises:
             ValueError: the batch has no targets.
         """
         losses: dict[str, Tensor] = {}
-        if batch.family != "caption":
-            if batch.targets is None:
+        whole = isinstance(batch, Batch)
+        if not whole or batch.family != "caption":
+            targets = batch.targets if whole else batch
+            if targets is None:
                 raise ValueError("the criterion needs a batch with targets, got targets=None")
             with torch.autocast(output.logits.device.type, enabled=False):
-                losses |= self._perception(output, batch)
+                losses |= self._perception(output, targets, image_ids=batch.image_ids if whole else None)
         if output.lm_loss is not None:
             losses["lm"] = output.lm_loss.float()
         return losses
 
-    def _perception(self, output: PerceptionOutput, batch: Batch) -> dict[str, Tensor]:
-        table = collect_targets(batch.targets, output)
+    def _perception(
+        self, output: PerceptionOutput, targets: Sequence[Target], *, image_ids: Sequence[int | str] | None
+    ) -> dict[str, Tensor]:
+        table = collect_targets(targets, output)
         sets = named_sets(output)
         predictions = [single.predictions for single in sets]
-        matches = self.matcher.match_all(predictions, output, targets=table, image_ids=batch.image_ids)
+        matches = self.matcher.match_all(predictions, output, targets=table, image_ids=image_ids)
         pairs = matched_pairs(matches)
         count = mean_target_count(sum(table.counts), output.logits.device)
         losses = self._classify(output, sets, table=table, pairs=pairs, count=count)

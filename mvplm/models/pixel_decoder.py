@@ -41,6 +41,12 @@ class PixelMemory:
     mask_features: Tensor
     geometry: LevelGeometry
 
+    @property
+    def maps(self) -> list[Tensor]:
+        """The memory as a feature pyramid: (B, C, h, w) of each level, fine to coarse."""
+        levels = self.memory.split([h * w for h, w in self.shapes], dim=1)
+        return [level.transpose(1, 2).unflatten(2, shape) for level, shape in zip(levels, self.shapes, strict=True)]
+
     def select(self, rows: Sequence[int] | Tensor) -> "PixelMemory":
         """The given images, in that order; an image may be repeated. Prefer a list: a tensor is read back."""
         host = rows.tolist() if isinstance(rows, Tensor) else list(rows)
@@ -107,16 +113,25 @@ class PixelDecoder(nn.Module):
         nn.init.zeros_(self.mask_features.bias)
 
     def forward(
-        self, features: Mapping[int, Tensor], *, valid_sizes: Sequence[tuple[int, int]], frame: tuple[int, int]
+        self,
+        features: Mapping[int, Tensor],
+        *,
+        valid_sizes: Sequence[tuple[int, int]] | None = None,
+        frame: tuple[int, int] | None = None,
     ) -> PixelMemory:
         """Memory and mask features.
 
         Args:
             features: encoder maps (B, channels, H / s, W / s) by stride s: 4, 8, 16, 32.
-            valid_sizes: B pairs (h, w), un-padded size in pixels.
-            frame: (H, W) padded size in pixels.
+            valid_sizes: B pairs (h, w), un-padded size in pixels; nothing is padding when None.
+            frame: (H, W) padded size in pixels; that of the finest map times its stride when None.
         """
         _check_strides(features)
+        finest = features[_MASK_STRIDE]
+        if frame is None:
+            frame = (_MASK_STRIDE * finest.shape[-2], _MASK_STRIDE * finest.shape[-1])
+        if valid_sizes is None:
+            valid_sizes = [frame] * len(finest)
         maps = self.project(features)
         sizes = list(valid_sizes) if self.mask_padding else [frame] * len(valid_sizes)
         geometry = LevelGeometry([(x.shape[-2], x.shape[-1]) for x in maps], list(_LEVEL_STRIDES), frame, sizes)
@@ -128,7 +143,7 @@ class PixelDecoder(nn.Module):
             shapes=geometry.shapes,
             padding=padding,
             valid_ratios=geometry.valid_ratios(tokens.device),
-            mask_features=self.fine_map(features[_MASK_STRIDE], memory, shape=geometry.shapes[0]),
+            mask_features=self.fine_map(finest, memory, shape=geometry.shapes[0]),
             geometry=geometry,
         )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -74,6 +75,54 @@ class PerceptionOutput:
     text_embeddings: Tensor | None = None
     summary: Tensor | None = None
     zero: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        logits: Tensor,
+        boxes: Tensor,
+        *,
+        mask_embeddings: Tensor | None = None,
+        mask_features: Tensor | None = None,
+        frame: tuple[int, int] | None = None,
+    ) -> "PerceptionOutput":
+        """The output of any network of DETR's kind, so that matcher, losses and post-processing can work with it.
+
+        Args:
+            logits: (B, Q, K + 1), last column no object, or (B, Q, 1) for one expression; (L, B, Q, columns) for
+                several layers, the initial queries first.
+            boxes: (B, Q, 4) or (L, B, Q, 4) CXCYWH_NORM.
+            mask_embeddings: (B, Q, C) or (L, B, Q, C). mask_features: (B, C, h, w).
+            frame: (H, W) input size in pixels; 4 h x 4 w when None.
+
+        Raises:
+            ValueError: the shapes do not belong together.
+        """
+        if logits.ndim == 3:
+            logits, boxes = logits[None], boxes[None]
+            mask_embeddings = None if mask_embeddings is None else mask_embeddings[None]
+        if logits.ndim != 4 or tuple(boxes.shape) != (*logits.shape[:3], 4):
+            raise ValueError(
+                f"logits (B, Q, columns) need boxes (B, Q, 4), got {tuple(logits.shape)} and {tuple(boxes.shape)}"
+            )
+        if (mask_embeddings is None) != (mask_features is None):
+            raise ValueError("masks need both mask_embeddings and mask_features")
+        if frame is None:
+            frame = (1, 1) if mask_features is None else (4 * mask_features.shape[-2], 4 * mask_features.shape[-1])
+        count, queries, columns = logits.shape[1:]
+        everything = torch.ones(count, max(columns - 1, 1), dtype=torch.bool, device=logits.device)
+        return cls(
+            logits=logits,
+            boxes=boxes,
+            mask_embeddings=mask_embeddings,
+            mask_features=mask_features,
+            num_things=queries,
+            family="word" if columns > 1 else "sentence",
+            isthing=everything,
+            name_mask=everything,
+            frame=frame,
+            valid_sizes=[frame] * count,
+        )
 
     @property
     def final(self) -> PredictionSet:

@@ -174,6 +174,12 @@ class Perception:
 
         return to_supervision(self)
 
+    def to_detectron2(self) -> dict[str, Any]:
+        """``instances``, ``panoptic_seg`` and ``sem_seg`` as detectron2's models give them (needs ``detectron2``)."""
+        from mvplm.interop.detectron2_outputs import to_detectron2
+
+        return to_detectron2(self)
+
     _image: np.ndarray | None = field(default=None, repr=False)
 
     @staticmethod

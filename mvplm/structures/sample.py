@@ -18,16 +18,18 @@ class Target:
         labels: (N,) int64, index into the sample's list of names in the caller's order (all 0 for a sentence).
         boxes: (N, 4) float32 CXCYWH_NORM, fractions of the un-padded image.
         masks: (N, h, w) bool at the resized, un-padded input size, or None when no object has a mask.
-        has_mask: (N,) bool; rows of ``masks`` that are real.
+        has_mask: (N,) bool; rows of ``masks`` that are real. Left out: all of them, or none without masks.
     """
 
     labels: Tensor
     boxes: Tensor
-    masks: Tensor | None
-    has_mask: Tensor
+    masks: Tensor | None = None
+    has_mask: Tensor = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         count = len(self.labels)
+        if self.has_mask is None:
+            self.has_mask = torch.full_like(self.labels, self.masks is not None, dtype=torch.bool)
         if self.labels.dtype != torch.int64 or self.labels.ndim != 1:
             raise ValueError(f"labels must be int64 (N,), got {self.labels.dtype} {tuple(self.labels.shape)}")
         if tuple(self.boxes.shape) != (count, 4):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mvplm.interop.supervision import to_supervision
-from mvplm.structures import Instances, PanopticMap, Perception
+from mvplm.structures import Instances, PanopticMap, Perception, SegmentInfo, SemanticMap
 
 supervision = pytest.importorskip("supervision")
 SIZE = (20, 30)
@@ -53,10 +53,56 @@ def test_the_library_can_work_with_it():
     assert drawn.any() and not scene.any()
 
 
-def test_a_perception_without_instances_is_refused():
-    answer = Perception(SIZE, "panoptic", ["star"], panoptic=PanopticMap(torch.zeros(SIZE, dtype=torch.int32), []))
-    with pytest.raises(ValueError, match="a perception of task 'panoptic' holds no instances"):
-        answer.to_supervision()
+def panoptic(*segments: SegmentInfo) -> Perception:
+    values = torch.zeros(SIZE, dtype=torch.int32)
+    values[2:6, 3:9] = 1
+    values[10:] = 2
+    values[2:4, 20:25] = 3
+    known = torch.tensor([segment.id for segment in segments], dtype=torch.int32)
+    values[~torch.isin(values, known)] = 0
+    return Perception(SIZE, "panoptic", ["star", "sand"], panoptic=PanopticMap(values, list(segments)))
+
+
+SEGMENTS = (
+    SegmentInfo(1, "star", 0, True, 0.9, 24),
+    SegmentInfo(2, "sand", 1, False, 0.8, 300),
+    SegmentInfo(3, "star", 0, True, 0.7, 10),
+)
+
+
+def test_segments_of_a_panoptic_map_are_detections():
+    answer = panoptic(*SEGMENTS)
+    detections = answer.to_supervision()
+    assert detections.xyxy.tolist() == [[3, 2, 9, 6], [0, 10, 30, 20], [20, 2, 25, 4]]
+    assert detections.area.tolist() == [24, 300, 10] and detections.class_id.tolist() == [0, 1, 0]
+    assert detections.confidence == pytest.approx([0.9, 0.8, 0.7])
+    assert list(detections.data["class_name"]) == ["star", "sand", "star"]
+    assert len(detections[detections.data["isthing"]]) == 2
+    for mask, segment in zip(detections.mask, SEGMENTS, strict=True):
+        assert np.array_equal(mask, answer.panoptic.segment_map.numpy() == segment.id)
+    drawn = supervision.MaskAnnotator().annotate(np.zeros((*SIZE, 3), np.uint8), detections)
+    assert drawn.any()
+
+
+def test_an_empty_panoptic_map_has_no_detections():
+    detections = panoptic().to_supervision()
+    assert len(detections) == 0 and detections.mask.shape == (0, *SIZE) and detections.xyxy.shape == (0, 4)
+
+
+def test_names_of_a_semantic_map_are_detections():
+    values = torch.full(SIZE, 2)
+    values[5:, 4:10] = 0
+    values[0, 0] = -1
+    answer = Perception(SIZE, "semantic", ["a", "b", "c"], semantic=SemanticMap(values, ["a", "b", "c"]))
+    detections = answer.to_supervision()
+    assert detections.class_id.tolist() == [0, 2] and list(detections.data["class_name"]) == ["a", "c"]
+    assert detections.xyxy.tolist() == [[4, 5, 10, 20], [0, 0, 30, 20]]
+    assert detections.confidence is None and detections.area.tolist() == [90, 600 - 90 - 1]
+
+
+def test_a_perception_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="a perception of task 'panoptic' holds neither instances nor a map"):
+        Perception(SIZE, "panoptic", ["star"]).to_supervision()
 
 
 def test_without_the_package_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from oracles.criterion import golden_problem, naive_pair_losses, random_problem,
 
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, criterion, matcher, mean_target_count
 from mvplm.losses.pairs import named_sets
-from mvplm.structures import PredictionSet
+from mvplm.structures import PerceptionOutput, PredictionSet, Target
 
 PAIR_NAMES = ("mask_bce", "mask_dice", "box_l1", "box_giou")
 
@@ -51,6 +51,35 @@ def test_golden_problem():
     assert losses["word"].item() == pytest.approx(0.280453, abs=1e-5)
     assert losses["box_l1"].item() == pytest.approx(0.4, abs=1e-5)
     assert losses["box_giou"].item() == pytest.approx(0.75, abs=1e-4)
+
+
+def test_targets_alone_are_enough(fixed_points):
+    torch.manual_seed(0)
+    problem = random_problem([2, 0, 3], things=6, isthing=[True, False, True], groups=2)
+    whole = small_criterion()(problem.output, problem.batch)
+    alone = small_criterion()(problem.output, problem.batch.targets)
+    assert whole.keys() == alone.keys() and all(torch.equal(value, alone[name]) for name, value in whole.items())
+
+
+def test_the_output_of_any_detr_has_losses(fixed_points):
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(3, 2, 7, 5), torch.rand(3, 2, 7, 4)
+    masks, features = torch.randn(3, 2, 7, 8), torch.randn(2, 8, 6, 5)
+    outlines = torch.zeros(1, 24, 20, dtype=torch.bool)
+    outlines[:, 4:12, 3:9] = True
+    with_masks = Target(torch.tensor([3]), torch.rand(1, 4), outlines)
+    without = Target(torch.tensor([0, 1]), torch.rand(2, 4))
+    output = PerceptionOutput.of(logits, boxes, mask_embeddings=masks, mask_features=features)
+    losses = small_criterion()(output, [with_masks, without])
+    assert {"word", "word.initial", "word.layer1", "mask_dice", "box_giou.initial"} <= losses.keys()
+    assert all(bool(value.isfinite()) for value in losses.values())
+    last = PerceptionOutput.of(logits[-1], boxes[-1], mask_embeddings=masks[-1], mask_features=features)
+    alone = small_criterion()(last, [with_masks, without])
+    assert alone.keys() == {"word", "mask_bce", "mask_dice", "box_l1", "box_giou"}
+    assert all(torch.equal(value, losses[name]) for name, value in alone.items())
+    asked = PerceptionOutput.of(logits[-1, ..., :1], boxes[-1])
+    one = Target(torch.tensor([0]), torch.rand(1, 4))
+    assert small_criterion()(asked, [one, one]).keys() == {"sentence", "box_l1", "box_giou"}
 
 
 @pytest.mark.parametrize("things", [6, 4])

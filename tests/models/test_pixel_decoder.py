@@ -132,3 +132,12 @@ def test_missing_stride() -> None:
         PixelDecoder({4: 8, 8: 8, 16: 8})
     with pytest.raises(ValueError, match=r"\[4\] missing"):
         _decoder()({s: x for s, x in _features().items() if s != 4}, valid_sizes=[FRAME] * 2, frame=FRAME)
+
+
+def test_without_sizes_nothing_is_padding() -> None:
+    decoder, features = _decoder(), _features()
+    plain = decoder(features)
+    said = decoder(features, valid_sizes=[FRAME, FRAME], frame=FRAME)
+    assert torch.equal(plain.memory, said.memory) and not bool(plain.padding.any())
+    assert [tuple(level.shape) for level in plain.maps] == [(2, 32, 16 >> i, 16 >> i) for i in range(4)]
+    assert torch.equal(plain.maps[1][1, :, 2, 3], plain.memory[1, 16 * 16 + 2 * 8 + 3])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mvplm.structures import Annotation, Expression, Instances, Perception, Record, Target, Vocabulary
+from mvplm.structures import Annotation, Expression, Instances, Perception, PerceptionOutput, Record, Target, Vocabulary
 from mvplm.structures.masks import decode_mask, encode_mask, mask_area
 
 
@@ -63,6 +63,26 @@ def test_targets_validate():
         Target(torch.zeros(2, dtype=torch.long), torch.zeros(1, 4), None, torch.zeros(2, dtype=torch.bool))
     with pytest.raises(ValueError, match="no masks"):
         Target(torch.zeros(1, dtype=torch.long), torch.zeros(1, 4), None, torch.ones(1, dtype=torch.bool))
+
+
+def test_targets_know_whether_they_have_masks():
+    labels, boxes = torch.tensor([0, 2]), torch.rand(2, 4)
+    assert Target(labels, boxes).has_mask.tolist() == [False, False]
+    assert Target(labels, boxes, torch.ones(2, 3, 3, dtype=torch.bool)).has_mask.tolist() == [True, True]
+
+
+def test_outputs_of_other_networks():
+    output = PerceptionOutput.of(torch.zeros(2, 5, 4), torch.zeros(2, 5, 4))
+    assert (output.family, output.num_things, output.frame, output.valid_sizes) == ("word", 5, (1, 1), [(1, 1)] * 2)
+    assert output.logits.shape == (1, 2, 5, 4) and output.isthing.shape == output.name_mask.shape == (2, 3)
+    masks = {"mask_embeddings": torch.zeros(2, 5, 8), "mask_features": torch.zeros(2, 8, 6, 7)}
+    output = PerceptionOutput.of(torch.zeros(2, 5, 1), torch.zeros(2, 5, 4), **masks)
+    assert (output.family, output.frame) == ("sentence", (24, 28)) and output.final.mask_embeddings.shape == (2, 5, 8)
+    assert PerceptionOutput.of(torch.zeros(2, 5, 1), torch.zeros(2, 5, 4), **masks, frame=(20, 28)).frame == (20, 28)
+    with pytest.raises(ValueError, match=r"need boxes \(B, Q, 4\), got \(1, 2, 5, 4\) and \(1, 2, 6, 4\)"):
+        PerceptionOutput.of(torch.zeros(2, 5, 4), torch.zeros(2, 6, 4))
+    with pytest.raises(ValueError, match="both mask_embeddings and mask_features"):
+        PerceptionOutput.of(torch.zeros(2, 5, 4), torch.zeros(2, 5, 4), mask_features=torch.zeros(2, 8, 6, 7))
 
 
 def test_perception_to_dict_and_coco():
