@@ -7,9 +7,14 @@ Example: python tools/model_table.py mvplm-tiny mvplm-swin-b-phi-1.5
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
+
+if TYPE_CHECKING:
+    from mvplm.prompts import PromptTokenizer
 
 ROLES = {
     "encoder": "picture to feature maps of strides 4 to 32",
@@ -37,6 +42,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@cache
+def scenes_tokenizer() -> "PromptTokenizer":
+    """The tokenizer all architectures have by default."""
+    from mvplm.build import build_tokenizer
+    from mvplm.config import load_config
+
+    return build_tokenizer(load_config())
+
+
 def build_on_meta(name: str) -> nn.Module:
     """The architecture on the meta device: shapes without memory.
 
@@ -47,8 +61,9 @@ def build_on_meta(name: str) -> nn.Module:
 
     import mvplm
 
+    tokenizer = scenes_tokenizer()
     with torch.device("meta"):
-        return mvplm.create_model(name)
+        return mvplm.create_model(name, tokenizer=tokenizer)
 
 
 def multiply_adds(name: str) -> dict[str, int]:
@@ -57,8 +72,8 @@ def multiply_adds(name: str) -> dict[str, int]:
     from mvplm.complexity import Question, count_multiply_adds
     from mvplm.config import load_config
 
-    size = load_config(None, [f"model.preset={name}"]).image.size
-    return count_multiply_adds(lambda: mvplm.create_model(name), Question(size))
+    size, tokenizer = load_config(None, [f"model.preset={name}"]).image.size, scenes_tokenizer()
+    return count_multiply_adds(lambda: mvplm.create_model(name, tokenizer=tokenizer), Question(size))
 
 
 def model_table(model: nn.Module, counted: dict[str, int]) -> str:

@@ -45,7 +45,7 @@ def test_the_count_agrees_with_fvcore_where_it_can_run(tool):
     )
     maps = model.encoder(torch.zeros(1, 3, 64, 64))
 
-    class Strided(nn.Module):
+    class Listed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder = model.encoder
@@ -53,10 +53,8 @@ def test_the_count_agrees_with_fvcore_where_it_can_run(tool):
         def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
             return list(self.encoder(images).values())
 
-    for part, module, given in (
-        ("encoder", Strided(), torch.zeros(1, 3, 64, 64)),
-        ("connector", model.connector, maps[32]),
-    ):
+    modules = {"encoder": (Listed(), torch.zeros(1, 3, 64, 64)), "connector": (model.connector, maps[32])}
+    for part, (module, given) in modules.items():
         analysis = FlopCountAnalysis(module, given).unsupported_ops_warnings(False).tracer_warnings("none")
         kinds = analysis.by_operator()
         assert sum(kinds[kind] for kind in ("conv", "linear", "addmm", "matmul")) == counted[part]
