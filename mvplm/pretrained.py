@@ -63,7 +63,7 @@ def load_perceiver(
     folder = _find(name, local_files_only)
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
-    check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer)
+    check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer=tokenizer)
     model = build_model(config, tokenizer)
     load_weights(model, folder / WEIGHTS_FILE)
     place = _device(device)
