@@ -80,7 +80,7 @@ def create_model(
     config = load_config(None, [f"model.preset={name}", *items])
     tokenizer = tokenizer or build_tokenizer(config)
     model = build_model(config, tokenizer)
-    load_initial_weights(model, config, tokenizer, local_files_only=local_files_only)
+    load_initial_weights(model, config, tokenizer=tokenizer, local_files_only=local_files_only)
     return model
 
 

@@ -53,8 +53,8 @@ class Conversion:
 def convert_checkpoint(
     kind: str,
     source: str | Path,
-    out: str | Path,
     *,
+    out: str | Path,
     options: Options | None = None,
     strictness: Strictness | None = None,
     overrides: Sequence[str] = (),
@@ -84,13 +84,13 @@ def convert_checkpoint(
     strictness = strictness or Strictness()
     folder = Path(out)
     if whole:
-        return _convert_whole(chosen, checkpoint, config, options=options, strictness=strictness, folder=folder)
+        return _convert_whole(chosen, checkpoint, config=config, options=options, strictness=strictness, folder=folder)
     if not chosen.partial:
         chosen = replace(chosen, covers=tuple(dict.fromkeys(module_of(name) for name in mapped.tensors)))
     expected = _expected_parts(config)
     converted = convert(checkpoint.tensors, chosen, expected=expected, options=options, strictness=strictness)
-    _write_partial(folder, converted, config, tree=tree, expected=expected)
-    _write_report(folder, converted.summary, checkpoint)
+    _write_partial(folder, converted, config=config, tree=tree, expected=expected)
+    _write_report(folder, converted.summary, checkpoint=checkpoint)
     return Conversion(folder, converted.summary, whole=False)
 
 
@@ -115,8 +115,8 @@ def _tokenizer_home(source: Path) -> Path:
 def _convert_whole(
     source: Source,
     checkpoint: Checkpoint,
-    config: Config,
     *,
+    config: Config,
     options: Options,
     strictness: Strictness,
     folder: Path,
@@ -138,8 +138,8 @@ def _convert_whole(
     perceiver = Perceiver(model, tokenizer, config=config, settings=build_postprocess(config))
     origin = "initialised from" if options.as_init else "converted from"
     perceiver.save(folder, provenance={"source": f"{origin} {source.about}", **_provenance(checkpoint)})
-    _write_unused(folder, checkpoint.tensors, converted.summary)
-    _write_report(folder, converted.summary, checkpoint)
+    _write_unused(folder, checkpoint.tensors, summary=converted.summary)
+    _write_report(folder, converted.summary, checkpoint=checkpoint)
     return Conversion(folder, converted.summary, whole=True)
 
 
@@ -166,7 +166,7 @@ def _expected_parts(config: Config) -> dict[str, torch.Size]:
 
 
 def _write_partial(
-    folder: Path, converted: Converted, config: Config, *, tree: Mapping[str, Any], expected: Iterable[str]
+    folder: Path, converted: Converted, *, config: Config, tree: Mapping[str, Any], expected: Iterable[str]
 ) -> None:
     from omegaconf import OmegaConf
     from safetensors.torch import save_file
@@ -200,7 +200,7 @@ def missing_prefixes(expected: Iterable[str], *, loaded: Iterable[str]) -> list[
     return list(found)
 
 
-def _write_unused(folder: Path, tensors: Mapping[str, Tensor], summary: LoadSummary) -> None:
+def _write_unused(folder: Path, tensors: Mapping[str, Tensor], *, summary: LoadSummary) -> None:
     """Tensors of the file that the library has no use for, so that nothing of a model is lost."""
     from safetensors.torch import save_file
 
@@ -209,7 +209,7 @@ def _write_unused(folder: Path, tensors: Mapping[str, Tensor], summary: LoadSumm
         save_file(left, str(folder / UNUSED_FILE), metadata={"format": "pt"})
 
 
-def _write_report(folder: Path, summary: LoadSummary, checkpoint: Checkpoint) -> None:
+def _write_report(folder: Path, summary: LoadSummary, *, checkpoint: Checkpoint) -> None:
     report = {"provenance": _provenance(checkpoint), "report": summary.to_dict()}
     (folder / REPORT_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

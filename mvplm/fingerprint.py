@@ -34,7 +34,7 @@ def fingerprint(config: Config, tokenizer: PromptTokenizer | None, *, parts: Ite
 
 
 def check_fingerprint(
-    file: str | Path, config: Config, tokenizer: PromptTokenizer | None, *, skip: Iterable[str] = ()
+    file: str | Path, config: Config, *, tokenizer: PromptTokenizer | None, skip: Iterable[str] = ()
 ) -> None:
     """Compare what a weight file says about itself with the network it is meant for.
 

@@ -70,7 +70,7 @@ def language_folder(name: str | Path, *, local_files_only: bool = True, needs_to
 
 
 def load_initial_weights(
-    model: MVPLM, config: Config, tokenizer: PromptTokenizer | None = None, *, local_files_only: bool = True
+    model: MVPLM, config: Config, *, tokenizer: PromptTokenizer | None = None, local_files_only: bool = True
 ) -> None:
     """Give the parts of a fresh model the weights that the configuration lets them start from, strictly.
 
@@ -88,7 +88,9 @@ def load_initial_weights(
     if encoder is not None:
         _load_encoder(model, find_pretrained(encoder, "encoder", local_files_only=local_files_only))
     if language is not None:
-        _load_language(model, find_pretrained(language, "language_model", local_files_only=local_files_only), config)
+        _load_language(
+            model, find_pretrained(language, "language_model", local_files_only=local_files_only), llm=config.model.llm
+        )
         if tokenizer is not None:
             start_summary_rows(model, tokenizer)
 
@@ -130,11 +132,11 @@ def _load_encoder(model: MVPLM, place: Path) -> None:
     load_weights(model.encoder, {name.removeprefix("encoder."): value for name, value in converted.tensors.items()})
 
 
-def _load_language(model: MVPLM, place: Path, config: Config) -> None:
-    check_language_sizes(read_config(place if place.is_dir() else place.parent), config.model.llm, place=place)
+def _load_language(model: MVPLM, place: Path, *, llm: LanguageConfig) -> None:
+    check_language_sizes(read_config(place if place.is_dir() else place.parent), llm, place=place)
     expected = {f"llm.{name}": tensor.shape for name, tensor in model.llm.state_dict().items()}
     try:
-        options = Options(text_heads=config.model.llm.heads)
+        options = Options(text_heads=llm.heads)
         converted = convert(read_checkpoint(place).tensors, PHI, expected=expected, options=options)
     except ValueError as error:
         raise ValueError(f"language_model: {place} does not fit: {error}") from error

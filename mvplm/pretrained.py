@@ -79,7 +79,7 @@ def load_perceiver(
     folder = _find(name, local_files_only, revision=revision)
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
-    check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer)
+    check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer=tokenizer)
     place = _device(device)
     with init_empty_weights():
         model = build_model(config, tokenizer)

@@ -73,10 +73,10 @@ def run_training(
     tokenizer = build_tokenizer(config)
     model = build_model(config, tokenizer)
     if not resume:
-        load_initial_weights(model, config, tokenizer)
+        load_initial_weights(model, config, tokenizer=tokenizer)
     if config.train.init_from and not resume:
         start = starting_weights(config.train.init_from)
-        check_fingerprint(start, config, tokenizer, skip=config.train.init_skip)
+        check_fingerprint(start, config, tokenizer=tokenizer, skip=config.train.init_skip)
         load_weights(
             model,
             start,

@@ -35,7 +35,7 @@ def swin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A converted Swin."""
     folder = tmp_path_factory.mktemp("swin")
     torch.save({"model": family_swin()}, folder / "swin.pth")
-    done = convert_checkpoint("swin-timm", folder / "swin.pth", folder / "out", overrides=SMALL)
+    done = convert_checkpoint("swin-timm", folder / "swin.pth", out=folder / "out", overrides=SMALL)
     assert not done.whole and done.folder == folder / "out"
     return done.folder
 
@@ -85,7 +85,7 @@ def test_heads_come_from_the_configuration_beside_the_file() -> None:
 
 def test_unknown_kinds_are_answered_with_the_near_one(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="did you mean 'swin-timm'"):
-        convert_checkpoint("swin-tim", tmp_path, tmp_path / "out")
+        convert_checkpoint("swin-tim", tmp_path, out=tmp_path / "out")
 
 
 # Words of the tiny tokenizer; the release has two tokens more, its paper-style start one more again.
@@ -130,7 +130,7 @@ def release(tmp_path: Path) -> Path:
 
 def test_a_released_model_becomes_a_start_that_loads(release: Path, tmp_path: Path) -> None:
     options = Options(text_heads=4, as_init=True)
-    done = convert_checkpoint("mvplm-release", release, tmp_path / "out", options=options, overrides=SMALLER)
+    done = convert_checkpoint("mvplm-release", release, out=tmp_path / "out", options=options, overrides=SMALLER)
     assert done.whole and not done.summary.missing
     perceiver = mvplm.load(tmp_path / "out", device="cpu")
     assert perceiver.config.behaviour == "paper" and perceiver.tokenizer.summary_id == WORDS + 2
@@ -146,7 +146,7 @@ def test_a_released_model_becomes_a_start_that_loads(release: Path, tmp_path: Pa
 
 @pytest.mark.skipif(not KNOWS_RELEASED, reason="the behaviour 'released' is not among the configuration's choices")
 def test_a_released_model_becomes_a_model_that_loads(release: Path, tmp_path: Path) -> None:
-    done = convert_checkpoint("mvplm-release", release, tmp_path / "out", overrides=SMALLER)
+    done = convert_checkpoint("mvplm-release", release, out=tmp_path / "out", overrides=SMALLER)
     assert done.whole and not done.summary.missing and not done.summary.filled
     perceiver = mvplm.load(tmp_path / "out", device="cpu")
     assert perceiver.config.behaviour == "released"
@@ -159,7 +159,7 @@ def test_a_released_model_becomes_a_model_that_loads(release: Path, tmp_path: Pa
 def test_a_model_needs_its_tokenizer(release: Path, tmp_path: Path) -> None:
     (release / "tokenizer.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"has no tokenizer .*model\.llm\.tokenizer=DIR"):
-        convert_checkpoint("mvplm-release", release, tmp_path / "out", options=Options(text_heads=4, as_init=True))
+        convert_checkpoint("mvplm-release", release, out=tmp_path / "out", options=Options(text_heads=4, as_init=True))
 
 
 def test_a_connector_alone_becomes_a_part(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_connector_alone_becomes_a_part(tmp_path: Path) -> None:
     done = convert_checkpoint(
         "mvplm-release",
         tmp_path / "mm_projector.bin",
-        tmp_path / "out",
+        out=tmp_path / "out",
         options=Options(as_init=True),
         strictness=Strictness(),
         overrides=settings,

@@ -38,9 +38,9 @@ def test_a_second_convolution_applied_another_number_of_times_is_refused(saved: 
 def test_another_tokenizer_is_refused(saved: Path, tmp_path: Path) -> None:
     other = train_scenes_tokenizer(("something else entirely",), vocab_size=600)
     with pytest.raises(ValueError, match=r"llm\.sha256 is .* in the file"):
-        check_fingerprint(saved / "model.safetensors", tiny_config(), other)
-    check_fingerprint(saved / "model.safetensors", tiny_config(), None)
-    check_fingerprint(saved / "model.safetensors", tiny_config(), other, skip=["llm."])
+        check_fingerprint(saved / "model.safetensors", tiny_config(), tokenizer=other)
+    check_fingerprint(saved / "model.safetensors", tiny_config(), tokenizer=None)
+    check_fingerprint(saved / "model.safetensors", tiny_config(), tokenizer=other, skip=["llm."])
 
 
 def test_only_the_parts_in_a_file_count_and_older_files_pass(saved: Path, tmp_path: Path) -> None:
@@ -49,10 +49,10 @@ def test_only_the_parts_in_a_file_count_and_older_files_pass(saved: Path, tmp_pa
     assert fingerprint(tiny_config(), None, parts=["encoder"]) == {}
     bare = tmp_path / "model.safetensors"
     save_file(load_file(saved / "model.safetensors"), str(bare))
-    check_fingerprint(bare, tiny_config("model.connector.conv2_repeats=2"), tiny_tokenizer())
+    check_fingerprint(bare, tiny_config("model.connector.conv2_repeats=2"), tokenizer=tiny_tokenizer())
     bare.write_bytes(b"no file")
     with pytest.raises(ValueError, match=r"model\.safetensors is no readable safetensors file"):
-        check_fingerprint(bare, tiny_config(), tiny_tokenizer())
+        check_fingerprint(bare, tiny_config(), tokenizer=tiny_tokenizer())
 
 
 def test_applying_the_convolution_twice_changes_the_answer() -> None:

@@ -25,9 +25,6 @@ def convert(
     kind: Annotated[str, typer.Option("--from", help=f"Where it comes from: {_KINDS}.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Directory to write.", show_default=False)],
     levels: Annotated[int, typer.Option(help="Feature levels to make of Mask2Former's three: 3 or 4.")] = 4,
-    heads: Annotated[
-        int | None, typer.Option(help="Heads of the deformable attention; default: config.json's, else 8.")
-    ] = None,
     feature_order: Annotated[
         str | None, typer.Option(help="Order of Mask DINO's and OpenSeeD's levels: low2high or high2low.")
     ] = None,
@@ -53,13 +50,12 @@ def convert(
     options = options_from(
         read_config(source if source.is_dir() else source.parent),
         levels=levels,
-        heads=heads,
         feature_order=feature_order,
         allow_bias_resize=resize_bias,
         as_init=as_init,
     )
     strictness = Strictness(allow_missing=tuple(allow_missing or ()), tolerance=tolerance)
-    done = convert_checkpoint(kind, source, out, options=options, strictness=strictness, overrides=overrides or [])
+    done = convert_checkpoint(kind, source, out=out, options=options, strictness=strictness, overrides=overrides or [])
     print_report(done.summary)
     use = f'mvplm.load("{out}")' if done.whole else f"_BASE_: {out}/partial.yaml in a training configuration"
     say(f"Written: {out}. Use it with {use}", style="green")

@@ -41,5 +41,5 @@ def _load(file: BinaryIO, path: Path) -> Any:
         return ArrayUnpickler(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
         raise ValueError(f"{path} is refused: {error}; only arrays in plain containers are read") from error
-    except (EOFError, ImportError, AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError) as error:
+    except Exception as error:  # broken bytes make an unpickler fail in any way whatever
         raise ValueError(f"{path} is no readable pickle ({type(error).__name__}: {error})") from error
