@@ -12,6 +12,7 @@ from mvplm.structures.boxes import (
     convert_boxes,
     generalized_box_iou,
     masks_to_boxes,
+    padded_share,
 )
 
 
@@ -65,3 +66,17 @@ def test_masks_to_boxes_on_pixel_edges_and_empty():
     masks[0, 2:4, 1:7] = True
     assert masks_to_boxes(masks).tolist() == [[1, 2, 7, 4], [0, 0, 0, 0]]
     assert masks_to_boxes(torch.zeros(0, 6, 8, dtype=torch.bool)).shape == (0, 4)
+
+
+def test_g12_one_box_in_both_frames():
+    box, size, share = torch.tensor([[64.0, 48, 320, 240]]), (480, 640), padded_share((768, 1024), (1024, 1024))
+    for target, numbers in (
+        (BoxFormat.CXCYWH_NORM, [0.3, 0.3, 0.4, 0.4]),
+        (BoxFormat.CXCYWH_PADDED, [0.3, 0.225, 0.4, 0.3]),
+    ):
+        framed = convert_boxes(box, BoxFormat.XYXY_ABS, target=target, size=size, share=share)
+        torch.testing.assert_close(framed, torch.tensor([numbers]))
+        back = convert_boxes(framed, target, target=BoxFormat.XYXY_ABS, size=size, share=share)
+        torch.testing.assert_close(back, box)
+    with pytest.raises(ValueError, match="cxcywh_padded to cxcywh_norm needs share"):
+        convert_boxes(box, BoxFormat.CXCYWH_PADDED, target=BoxFormat.CXCYWH_NORM)
