@@ -49,10 +49,8 @@ def collate(
     positions, following = _supervised(labels)
     pictures = list({id(sample.image): sample.image for sample in samples}.values())
     images, valid = _pad_images(pictures, image_size, mean=mean, std=std, pad_value=pad_value)
-    most_names = max(len(sample.names) for sample in samples)
     first = samples[0]
     targets = [_framed(sample, image_size, box_format) for sample in samples if sample.target is not None]
-    nothing = [prompt.no_object_span for prompt in prompts if prompt.no_object_span is not None]
     return Batch(
         images=images,
         valid=valid,
@@ -67,9 +65,6 @@ def collate(
         attention_mask=torch.arange(ids.shape[1])[None] < lengths[:, None],
         image_starts=[prompt.image_span[0] for prompt in prompts],
         num_image_tokens=num_image_tokens,
-        name_spans=_pad_spans(prompts, most_names),
-        name_mask=torch.tensor([_flags((True,) * len(s.names), most_names) for s in samples]).bool(),
-        isthing=torch.tensor([_flags(sample.isthing, most_names) for sample in samples]).bool(),
         summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
         supervised=positions,
         supervised_labels=following,
@@ -78,9 +73,21 @@ def collate(
         image_rows=None if len(pictures) == len(samples) else _image_rows(samples),
         max_targets=max((len(target) for target in targets), default=0),
         box_format=box_format,
-        no_object_spans=torch.tensor(nothing, dtype=torch.int64) if nothing else None,
         zero_mask=_zero_mask(prompts, ids.shape[1]),
+        **_names(samples, prompts),
     )
+
+
+def _names(samples: list[Sample], prompts: list[RenderedPrompt]) -> dict[str, Tensor | None]:
+    """Spans and flags of the names, padded to the longest list; the span of the name for no object."""
+    most = max(len(sample.names) for sample in samples)
+    nothing = [prompt.no_object_span for prompt in prompts if prompt.no_object_span is not None]
+    return {
+        "name_spans": _pad_spans(prompts, most),
+        "name_mask": torch.tensor([_flags((True,) * len(sample.names), most) for sample in samples]).bool(),
+        "isthing": torch.tensor([_flags(sample.isthing, most) for sample in samples]).bool(),
+        "no_object_spans": torch.tensor(nothing, dtype=torch.int64) if nothing else None,
+    }
 
 
 def _framed(sample: Sample, image_size: int, box_format: BoxFormat) -> Target:

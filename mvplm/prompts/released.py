@@ -55,8 +55,7 @@ def render_released(
     """Token ids, labels and spans of a conversation in the wording of the release.
 
     An expression is closed by a period. Labels are on the answer, from the first token behind ``[/INST]``, the zero
-    vectors left out. ``summary_index`` is
-    None: no state of the answer is ever read.
+    vectors left out. ``summary_index`` is None: no state of the answer is ever read.
 
     Args:
         conversation: word or sentence family; its response comes after the placeholder.

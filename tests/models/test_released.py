@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +21,10 @@ from mvplm.data.unify import NameSampling
 from mvplm.losses import criterion, matcher
 from mvplm.models import denoising
 from mvplm.models.mvplm import MVPLM
-from mvplm.perceiver import Perceiver
+from mvplm.perceiver import Perceiver, load
+from mvplm.postprocess import postprocess
 from mvplm.prompts import RELEASED_CONTROLS
-from mvplm.structures import Annotation, Batch, Expression, Record, Sample, Vocabulary
+from mvplm.structures import Annotation, Batch, BoxFormat, Expression, Record, Sample, Vocabulary
 from mvplm.structures.masks import encode_mask
 
 SWIN = {"embed_dim": 8, "depths": [1, 2, 1, 1], "num_heads": [1, 2, 2, 4], "window_size": 4}
@@ -264,3 +266,91 @@ def test_losses_and_gradients_equal_the_recipe(perceiver: Perceiver, no_chance: 
         other = plain.w[name].grad if plain.w[name].grad is not None else torch.zeros_like(parameter)
         assert float((mine - other).abs().max()) <= WITHIN * scale, name
     model.eval()
+
+
+SWITCHES = (
+    "model.connector.conv2_repeats=1",
+    "model.text.hidden=last",
+    "model.text.pool_suffix=false",
+    "model.text.no_object=learned",
+    "model.select.score=head",
+    "model.decoder.level_order=fine_to_coarse",
+    "model.decoder.anchor_scale=fine_small",
+    "model.decoder.double_norm=false",
+    "model.decoder.loop_box_input=normed",
+    "model.decoder.mask_padding=true",
+    "image.pad_value=mean",
+)
+
+
+@torch.no_grad()
+def test_every_switch_of_inference_matters(perceiver: Perceiver) -> None:
+    """With the same weights, each switch alone changes the answer: none is read by nobody."""
+
+    def answer(*overrides: str) -> Tensor:
+        config = tiny_released(*overrides)
+        model = build_model(config, perceiver.tokenizer).eval()
+        model.load_state_dict(perceiver.model.state_dict(), strict=False)
+        other = Perceiver(model, perceiver.tokenizer, config=config, settings=build_postprocess(config))
+        output = model(asked(other, "panoptic", training=False)[1])
+        logits = output.logits[..., [0, 1, 2, -1]].flatten()
+        return torch.cat([logits, output.boxes.flatten(), output.mask_embeddings.flatten()])
+
+    released = answer()
+    for switch in SWITCHES:
+        assert (answer(switch) - released).abs().max() > 1e-2, switch
+
+
+def test_a_saved_model_keeps_its_conventions(perceiver: Perceiver, tmp_path: Path) -> None:
+    picture, names = noise_picture(50, 80), ["star", "sky", "ring"]
+    loaded = load(perceiver.save(tmp_path / "model"), dtype="fp32")
+    assert loaded.config == perceiver.config and loaded.config.behaviour == "released"
+    assert loaded.tokenizer.describe() == perceiver.tokenizer.describe()
+    for question in ({"classes": names, "task": "panoptic", "stuff": ["sky"]}, {"classes": names, "task": "grounding"}):
+        mine, other = (found.predict(picture, **question).to_dict() for found in (perceiver, loaded))
+        assert {**mine, "timings": 0} == {**other, "timings": 0}
+    found = loaded.predict(picture, text=["the star", "sand"])
+    assert [len(answer.instances) for answer in found] == [1, 1], "without an answer the best one is given"
+    assert not any(answer.no_target for answer in found)
+    boxes = loaded.predict(picture, classes=names, task="detection").instances
+    assert (boxes.boxes >= 0).all() and (boxes.boxes <= torch.tensor([80, 50, 80, 50])).all()
+    with pytest.raises(ValueError, match="'background' stands for no object"):
+        loaded.predict(picture, classes=["star", "background"])
+    with pytest.raises(ValueError, match='no summary token to write; use mode "skip"'):
+        loaded.predict(picture, classes=names, mode="caption")
+
+
+@torch.no_grad()
+def test_g12_boxes_come_back_from_the_padded_frame(perceiver: Perceiver) -> None:
+    """Predicted fractions of the frame become pixels of the original image: x 64 / 40 x 50 downwards, x 80 across."""
+    samples, batch = asked(perceiver, "detection", training=False)
+    output = perceiver.model.eval()(batch)
+    settings = replace(perceiver.settings, box_score="class", top_k=1)
+    found = postprocess(output, batch, task="detection", settings=settings)[0].instances
+    best = int(output.logits[0, 0].softmax(-1)[:, : len(samples[0].names)].flatten().argmax()) // len(samples[0].names)
+    cx, cy, w, h = (
+        output.boxes[0, 0, best] * 64 / torch.tensor([64, 40, 64, 40]) * torch.tensor([80, 50, 80, 50])
+    ).tolist()
+    expected = torch.tensor([cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]).clamp(min=0)
+    torch.testing.assert_close(found.boxes[0], torch.minimum(expected, torch.tensor([80.0, 50, 80, 50])))
+
+
+def test_boxes_of_another_frame_are_refused(perceiver: Perceiver) -> None:
+    _, batch = asked(perceiver, "panoptic", training=True)
+    wrong = replace(batch, box_format=BoxFormat.CXCYWH_NORM)
+    with pytest.raises(ValueError, match="learns boxes as cxcywh_padded, the batch has cxcywh_norm"):
+        perceiver.model.train()(wrong)
+    perceiver.model.eval()
+
+
+def test_responses_come_after_the_placeholder_and_change_nothing(perceiver: Perceiver) -> None:
+    """Longer answers, more zero vectors: whatever follows the question leaves text and boxes alone."""
+    model = perceiver.model.eval()
+    _, bare = asked(perceiver, "panoptic", training=False)
+    _, spoken = asked(perceiver, "panoptic", training=True)
+    assert spoken.input_ids.shape[1] > bare.input_ids.shape[1]
+    with torch.no_grad():
+        one, two = model(bare), model(spoken)
+    close(two.text_embeddings, one.text_embeddings)
+    close(two.boxes, one.boxes)
+    assert one.summary is None
