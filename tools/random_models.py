@@ -87,7 +87,7 @@ def mask2former(*, half: bool = False) -> Peer:
     backbone = SwinConfig(**_SWIN_B, image_size=SIDE, out_features=_STAGES)
     model = Mask2FormerForUniversalSegmentation(Mask2FormerConfig(backbone_config=backbone, num_labels=133)).eval()
     pixels = _normalised()
-    return _peer("Mask2Former Swin-B", model, lambda: model(pixel_values=pixels), half=half)
+    return _peer("Mask2Former Swin-B", model, call=lambda: model(pixel_values=pixels), half=half)
 
 
 def grounding_dino(names: int = 80, *, half: bool = False) -> Peer:
@@ -99,14 +99,14 @@ def grounding_dino(names: int = 80, *, half: bool = False) -> Peer:
     ids = torch.tensor([[_START, *[_WORD, _STOP] * names, _END]])
     pixels = _normalised()
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
-    return _peer("Grounding DINO base", model, lambda: model(pixel_values=pixels, **inputs), half=half)
+    return _peer("Grounding DINO base", model, call=lambda: model(pixel_values=pixels, **inputs), half=half)
 
 
 def _normalised() -> Tensor:
     return (picture().float()[None] - 120) / 60
 
 
-def _peer(name: str, model: nn.Module, call: Callable[[], object], *, half: bool) -> Peer:
+def _peer(name: str, model: nn.Module, *, call: Callable[[], object], half: bool) -> Peer:
     @torch.inference_mode()
     def run() -> object:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):

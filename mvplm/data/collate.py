@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,10 +50,7 @@ def collate(
     positions, following = _supervised(labels)
     pictures = list({id(sample.image): sample.image for sample in samples}.values())
     images, valid = _pad_images(pictures, image_size, mean=mean, std=std, pad_value=pad_value)
-    most_names = max(len(sample.names) for sample in samples)
     first = samples[0]
-    targets = [_framed(sample, image_size, box_format) for sample in samples if sample.target is not None]
-    nothing = [prompt.no_object_span for prompt in prompts if prompt.no_object_span is not None]
     return Batch(
         images=images,
         valid=valid,
@@ -67,23 +65,36 @@ def collate(
         attention_mask=torch.arange(ids.shape[1])[None] < lengths[:, None],
         image_starts=[prompt.image_span[0] for prompt in prompts],
         num_image_tokens=num_image_tokens,
-        name_spans=_pad_spans(prompts, most_names),
-        name_mask=torch.tensor([_flags((True,) * len(s.names), most_names) for s in samples]).bool(),
-        isthing=torch.tensor([_flags(sample.isthing, most_names) for sample in samples]).bool(),
         summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
         supervised=positions,
         supervised_labels=following,
-        names=[sample.names for sample in samples],
-        targets=targets or None,
         image_rows=None if len(pictures) == len(samples) else _image_rows(samples),
-        max_targets=max((len(target) for target in targets), default=0),
-        box_format=box_format,
-        no_object_spans=torch.tensor(nothing, dtype=torch.int64) if nothing else None,
         zero_mask=_zero_mask(prompts, ids.shape[1]),
+        **_names(samples, prompts),
+        **_targets(samples, image_size=image_size, box_format=box_format),
     )
 
 
-def _framed(sample: Sample, image_size: int, box_format: BoxFormat) -> Target:
+def _names(samples: list[Sample], prompts: list[RenderedPrompt]) -> dict[str, Any]:
+    """Names, their spans and flags, padded to the longest list; the span of the name for no object."""
+    most = max(len(sample.names) for sample in samples)
+    nothing = [prompt.no_object_span for prompt in prompts if prompt.no_object_span is not None]
+    return {
+        "names": [sample.names for sample in samples],
+        "name_spans": _pad_spans(prompts, most),
+        "name_mask": torch.tensor([_flags((True,) * len(sample.names), most) for sample in samples]).bool(),
+        "isthing": torch.tensor([_flags(sample.isthing, most) for sample in samples]).bool(),
+        "no_object_spans": torch.tensor(nothing, dtype=torch.int64) if nothing else None,
+    }
+
+
+def _targets(samples: list[Sample], *, image_size: int, box_format: BoxFormat) -> dict[str, Any]:
+    targets = [_framed(sample, image_size, box_format=box_format) for sample in samples if sample.target is not None]
+    most = max((len(target) for target in targets), default=0)
+    return {"targets": targets or None, "max_targets": most, "box_format": box_format}
+
+
+def _framed(sample: Sample, image_size: int, *, box_format: BoxFormat) -> Target:
     """The target with its boxes in the format of the batch."""
     share = padded_share((sample.image.shape[1], sample.image.shape[2]), (image_size, image_size))
     boxes = convert_boxes(sample.target.boxes, BoxFormat.CXCYWH_NORM, target=box_format, share=share)

@@ -54,8 +54,8 @@ def render_released(
 ) -> RenderedPrompt:
     """Token ids, labels and spans of a conversation in the wording of the release.
 
-    Labels are on the answer, from the first token behind ``[/INST]``, the zero vectors left out. ``summary_index`` is
-    None: no state of the answer is ever read.
+    An expression is closed by a period. Labels are on the answer, from the first token behind ``[/INST]``, the zero
+    vectors left out. ``summary_index`` is None: no state of the answer is ever read.
 
     Args:
         conversation: word or sentence family; its response comes after the placeholder.
@@ -82,7 +82,9 @@ def render_released(
         spans = _append_names(tape, conversation, tokenizer=tokenizer, suffix=suffix)
         tape.append(tokenizer.encode(f".\n{WRAPPER_END}"))
     else:
-        spans = [tape.append([*tokenizer.encode(f" {conversation.names[0]}"), *suffix])]
+        expression = conversation.names[0]
+        closed = expression if expression.endswith(".") else f"{expression}."
+        spans = [tape.append([*tokenizer.encode(f" {closed}"), *suffix])]
         tape.append(tokenizer.encode(WRAPPER_END))
     result = {"grounding": "grounding", "detection": "detection" if training else "segmentation"}
     tape.append(tokenizer.encode(f" \nSure, the {result.get(task, 'segmentation')} result is "), supervised=True)

@@ -6,6 +6,9 @@ import torch
 
 from mvplm.data.collate import IGNORED, collate
 from mvplm.data.mapper import SampleMapper
+from mvplm.data.unify import UnifySettings
+from mvplm.prompts import RELEASED_CONTROLS, PromptStyle, PromptTokenizer
+from mvplm.structures import BoxFormat
 
 MEAN, STD = (100.0, 110.0, 120.0), (50.0, 60.0, 70.0)
 
@@ -32,6 +35,40 @@ def test_pictures_are_normalised_and_padding_is_zero(samples):
         assert not batch.images[row, :, 30:].any()
         assert batch.valid[row, :30].all() and not batch.valid[row, 30:].any()
     assert batch.valid_sizes == [(30, 40)] * 6 and batch.original_sizes == [(60, 80)] * 6
+
+
+def test_padding_of_any_level_and_boxes_of_the_padded_frame(samples):
+    plain, padded = batch_of(samples), batch_of(samples, pad_value=128.0, box_format=BoxFormat.CXCYWH_PADDED)
+    expected = (128 - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(padded.images[:, :, 30:], expected[:, None, None].expand(6, 3, 10, 40))
+    assert torch.equal(padded.images[:, :, :30], plain.images[:, :, :30])
+    assert (plain.box_format, padded.box_format) == (BoxFormat.CXCYWH_NORM, BoxFormat.CXCYWH_PADDED)
+    for one, two, sample in zip(plain.targets, padded.targets, samples, strict=True):
+        assert torch.equal(one.boxes, sample.target.boxes)
+        torch.testing.assert_close(two.boxes, one.boxes * torch.tensor([1, 0.75, 1, 0.75]))
+
+
+def test_zeros_and_the_name_for_no_object_have_their_places(small_tokenizer, small_record):
+    tokenizer = PromptTokenizer(small_tokenizer.tokenizer, controls=RELEASED_CONTROLS)
+    style = PromptStyle("released", suffix=True, no_object=True)
+    options = {"image_size": 40, "num_image_tokens": 4, "task": "instance", "training": True}
+    mapper = SampleMapper(tokenizer, settings=UnifySettings(style=style, response_kind="trailing"), **options)
+    mixed = [mapper(small_record(i), index=i) for i in range(8)]
+    batch = batch_of(mixed, pad_id=tokenizer.pad_id)
+    assert batch.zero_mask.sum(1).tolist() == [100] * 8
+    for row, sample in enumerate(mixed):
+        start, stop = sample.prompt.zero_span
+        assert batch.zero_mask[row, start:stop].all() and (batch.labels[row, start:stop] == IGNORED).all()
+        assert batch.no_object_spans[row].tolist() == list(sample.prompt.no_object_span)
+        assert "background" not in sample.names and len(sample.names) == len(sample.prompt.name_spans)
+        first, last = sample.prompt.no_object_span
+        assert tokenizer.decode(sample.prompt.input_ids[first:last].tolist()) == "background"
+        assert (batch.summary_index == -1).all()
+    places = {int((s.prompt.name_spans[:, 0] < s.prompt.no_object_span[0]).sum()) - len(s.names) for s in mixed}
+    assert len(places) > 1, "the name for no object always stands at the same place"
+    plain = SampleMapper(tokenizer, **options)(small_record(0), index=0)
+    with pytest.raises(ValueError, match="all samples of a batch or none list a name for no object"):
+        batch_of([mixed[0], plain])
 
 
 def test_text_and_supervision_match_a_plain_loop(samples):

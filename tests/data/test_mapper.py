@@ -5,10 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from mvplm.data.images import image_size, load_image
 from mvplm.data.mapper import SampleMapper, build_target, collect_phrases
 from mvplm.data.unify import NameSampling, UnifySettings
-from mvplm.structures import Annotation, Vocabulary
+from mvplm.structures import Annotation, BoxFormat, Record, Vocabulary, convert_boxes
 from mvplm.structures.masks import encode_mask
 
 
@@ -17,11 +19,37 @@ def make_mapper(tokenizer, task="panoptic", training=True, **options):
     return SampleMapper(tokenizer, task=task, training=training, **options)
 
 
+# Golden G12.
 def test_golden_box_in_the_unpadded_frame():
     target = build_target([(Annotation((64, 48, 320, 240)), 5)], (480, 640), image_size=192)
     assert target.labels.tolist() == [5]
     torch.testing.assert_close(target.boxes, torch.tensor([[0.3, 0.3, 0.4, 0.4]]))
     assert target.masks is None and target.has_mask.tolist() == [False]
+
+
+@pytest.mark.parametrize("turn", [1, 6, 8, 3])
+@pytest.mark.parametrize("size", [(1, 5), (5, 1), (37, 53)])
+def test_g60_boxes_round_trip_on_thin_odd_and_turned_pictures(small_tokenizer, tmp_path, size, turn):
+    """The box of a bright spot, measured on the upright picture, survives the way to the network and back."""
+    upright = np.zeros((*size, 3), np.uint8)
+    top, left = size[0] // 2, size[1] // 2
+    upright[top : top + 1 + size[0] // 4, left : left + 1 + size[1] // 4] = 255
+    stored = np.rot90(upright, {1: 0, 6: 1, 8: -1, 3: 2}[turn])
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "spot.png", exif=exif)
+    found = image_size(tmp_path / "spot.png")
+    assert found == size and (load_image(tmp_path / "spot.png") == upright).all()
+    box = (float(left), float(top), float(left + 1 + size[1] // 4), float(top + 1 + size[0] // 4))
+    record = Record(
+        0, tmp_path / "spot.png", found, vocabulary=Vocabulary(("spot",)), annotations=(Annotation(box, 0),)
+    )
+    sample = make_mapper(small_tokenizer, "detection", training=False)(record)
+    back = convert_boxes(sample.target.boxes, BoxFormat.CXCYWH_NORM, target=BoxFormat.XYXY_ABS, size=size)
+    assert (back - torch.tensor([box])).abs().max() <= 0.5
+    bright = (sample.image[0] > 127).nonzero().float()
+    middle = (bright.mean(0) + 0.5).flip(0) / torch.tensor([sample.image.shape[2], sample.image.shape[1]])
+    assert (middle - sample.target.boxes[0, :2]).abs().max() < 0.15
 
 
 def test_box_of_a_mask_is_the_masks_own():

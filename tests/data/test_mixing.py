@@ -20,6 +20,7 @@ def plain_mixture(seed=0, batch_size=3, length=7, **options):
     return TaskMixture(sources, seed=seed, **options)
 
 
+# Golden G51.
 @pytest.mark.parametrize("seed", range(5))
 def test_every_aligned_window_has_the_exact_ratios(seed):
     mixture = plain_mixture(seed)
@@ -76,6 +77,7 @@ def run(mixture, start=None, **options):
     return [(step, batch.task, batch.image_ids, batch.input_ids.tolist()) for step, batch in found]
 
 
+# Golden G51.
 def test_resuming_gives_the_same_continuation(small_tokenizer, small_record):
     mixture = real_mixture(small_tokenizer, small_record)
     straight = run(mixture, 0, stop_step=9)

@@ -13,6 +13,7 @@ from mvplm.data.transforms import nearest_indices, resize_image, resize_masks, r
 from mvplm.structures import BoxFormat, convert_boxes
 
 
+# Golden G13.
 @pytest.mark.parametrize(
     ("size", "expected"),
     [((480, 640), (768, 1024)), ((500, 333), (1024, 682)), ((800, 1333), (615, 1024)), ((1, 1), (1024, 1024))],
@@ -52,6 +53,7 @@ def test_masks_take_the_nearest_centre():
     assert resize_masks(torch.zeros(0, 4, 4, dtype=torch.bool), (2, 3)).shape == (0, 2, 3)
 
 
+# Golden G60.
 @pytest.mark.parametrize("size", [(1, 5), (5, 1), (37, 53), (480, 640)])
 def test_boxes_come_back_from_the_unpadded_frame(size):
     height, width = size

@@ -83,6 +83,7 @@ def assert_rows_equal(batch: Batch, together: PerceptionOutput, alone: Sequence[
             torch.testing.assert_close(one, two, rtol=0, atol=WITHIN)
 
 
+# Golden G46.
 @pytest.mark.parametrize("task", ["panoptic", "detection", "gres"])
 def test_a_mixed_batch_equals_its_samples_one_by_one(perceiver: Perceiver, task: str):
     mixed = samples(perceiver, task, open_prompt=False)
@@ -96,6 +97,7 @@ def test_a_mixed_batch_equals_its_samples_one_by_one(perceiver: Perceiver, task:
     assert float((together.final.logits[0, :, 0] - together.final.logits[1, :, 0]).abs().max()) > 10 * WITHIN
 
 
+# Golden G46.
 @pytest.mark.parametrize("task", ["panoptic", "gres"])
 def test_so_it_is_when_the_response_is_written_first(perceiver: Perceiver, task: str):
     mixed = samples(perceiver, task, open_prompt=True)

@@ -9,6 +9,7 @@ from mvplm.engine import OptimizerSettings, Schedule, build_optimizer, format_gr
 from mvplm.engine.optim import optimizer_tensors, restore_optimizer, set_learning_rate
 
 
+# Golden G50.
 @pytest.mark.parametrize(
     ("steps", "peak", "step", "expected"),
     [

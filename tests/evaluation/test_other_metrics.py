@@ -29,6 +29,7 @@ def area(count, offset=0):
     return mask.reshape(20, 20)
 
 
+# Golden G43.
 def test_referring_golden_numbers():
     metric = ReferringIoU()
     metric.update(area(80, 40), area(100), key=0)  # 60 shared

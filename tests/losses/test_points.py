@@ -7,6 +7,7 @@ from oracles.criterion import padded_labels
 from mvplm.losses.points import PointBudget, choose_points, sample_features, sample_masks
 
 
+# Golden G33.
 def test_counts_of_the_paper():
     budget = PointBudget(12544, 3.0, 0.75)
     assert (budget.candidates, budget.important, budget.uniform, budget.drawn) == (37632, 9408, 3136, 40768)
@@ -18,6 +19,7 @@ def test_impossible_budgets_are_refused(arguments):
         PointBudget(*arguments)
 
 
+# Golden G33.
 def test_chosen_points_are_the_uncertain_ones():
     budget = PointBudget(16, 3.0, 0.75)
     logits = torch.randn(5, budget.drawn)

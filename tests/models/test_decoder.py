@@ -62,6 +62,7 @@ def _flip_levels(state: dict[str, Tensor], heads: int, points: int) -> dict[str,
     return {k: flip(v, sizes[k.split(".")[-2]]) if k.split(".")[-2] in sizes else v for k, v in state.items()}
 
 
+# Golden G1.
 def test_parameter_counts_of_the_published_sizes() -> None:
     with torch.device("meta"):
         layer = DecoderLayer(256, heads=8, points=4, levels=4, ffn=2048)
@@ -82,6 +83,7 @@ def test_names_of_parameters() -> None:
     }
 
 
+# Golden G14.
 @pytest.mark.parametrize("sizes", [((64, 64), (64, 64)), ((40, 64), (64, 24))])
 def test_level_reversal(sizes: tuple[tuple[int, int], ...]) -> None:
     forward, backward = _decoder(), _decoder(level_order="coarse_to_fine")
@@ -94,6 +96,7 @@ def test_level_reversal(sizes: tuple[tuple[int, int], ...]) -> None:
     assert (_run(backward, pixel).hidden - one.hidden).abs().max() > 1e-2
 
 
+# Golden G15.
 def test_zero_box_head_reports_the_references() -> None:
     content, references = _queries()
     states = _run(_decoder(), box_head=Heads(WIDTH, mask_width=8, text_width=8).box)
@@ -109,6 +112,7 @@ def _fed(decoder: Decoder) -> list[Tensor]:
     return fed
 
 
+# Golden G16.
 def test_normed_loop_feeds_the_reported_boxes() -> None:
     decoder = _decoder()
     fed = _fed(decoder)
@@ -151,6 +155,7 @@ def test_boxes_keep_the_gradient_of_one_layer_before() -> None:
     assert torch.autograd.grad(states.boxes[1].sum(), references)[0].all()
 
 
+# Golden G17.
 def test_double_norm() -> None:
     plain, double = _decoder(), _decoder(double_norm=True)
     torch.manual_seed(4)

@@ -90,6 +90,7 @@ def test_one_reference_serves_all_levels() -> None:
     torch.testing.assert_close(shared, spelled)
 
 
+# Golden G7.
 def test_start_values() -> None:
     module = MultiScaleDeformableAttention(16, levels=4, heads=8, points=4)
     offsets = module.sampling_offsets.bias.view(8, 4, 4, 2)
@@ -101,6 +102,7 @@ def test_start_values() -> None:
     assert not module.sampling_offsets.weight.any() and not module.attention_weights.weight.any()
 
 
+# Golden G7.
 def test_start_weights_and_box_reference_sampling_place(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {}
 
@@ -118,6 +120,7 @@ def test_start_weights_and_box_reference_sampling_place(monkeypatch: pytest.Monk
     torch.testing.assert_close(seen["locations"][0, 0, 0, :, 3], torch.tensor([[0.4 + 0.1, 0.6]]).expand(4, 2))
 
 
+# Golden G8.
 @each_backend
 @pytest.mark.parametrize(("u", "expected"), [(0.5, 3.5), (0.25, 1.5), (0.9375, 7.0), (0.0625, 0.0)])
 def test_ramp(u: float, expected: float, backend: str) -> None:
@@ -129,6 +132,7 @@ def test_ramp(u: float, expected: float, backend: str) -> None:
     assert result.item() == pytest.approx(expected, abs=1e-5)
 
 
+# Golden G8.
 @each_backend
 @pytest.mark.parametrize(("place", "expected"), [((0.0, 0.5), 0.5), ((0.0, 0.0), 0.25), ((-0.0625, 0.5), 0.0)])
 def test_zero_outside(place: tuple[float, float], expected: float, backend: str) -> None:

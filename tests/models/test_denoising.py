@@ -24,18 +24,21 @@ def target(labels: list[int], seed: int = 0) -> Target:
     return Target(torch.tensor(labels, dtype=torch.long), boxes, None, torch.zeros(count, dtype=torch.bool))
 
 
+# Golden G34.
 @pytest.mark.parametrize(("most", "groups", "total"), LAYOUTS)
 def test_layout(most: int, groups: int, total: int) -> None:
     found, slots = denoising_layout(most, DenoisingSettings())
     assert (found, found * slots) == (groups, total)
 
 
+# Golden G34.
 def test_layout_without_denoising() -> None:
     assert denoising_layout(0, DenoisingSettings()) == (0, 0)
     assert denoising_layout(101, DenoisingSettings(overflow="skip")) == (0, 0)
     assert denoising_layout(5, DenoisingSettings(budget=0)) == (0, 0)
 
 
+# Golden G35.
 def test_mask_counts_and_blocks() -> None:
     mask = denoising_mask(25, 4, matching=100, device="cpu")
     assert mask.shape == (200, 200) and int(mask.sum()) == 19_600

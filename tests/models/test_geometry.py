@@ -15,12 +15,14 @@ def _per_level(geometry: LevelGeometry, flags: torch.Tensor) -> list[int]:
     return [int(part.sum()) for part in flags.split([h * w for h, w in geometry.shapes])]
 
 
+# Golden G2.
 def test_number_of_tokens() -> None:
     assert _geometry((1024, 1024)).num_tokens == 21_760
     assert _geometry((640, 640)).num_tokens == 8_500
     assert _geometry((1024, 1024), strides=(4, 8, 16, 32, 64)).num_tokens == 87_296
 
 
+# Golden G3.
 @pytest.mark.parametrize(
     ("scale", "sides"), [("fine_small", [0.05, 0.1, 0.2, 0.4]), ("coarse_small", [0.4, 0.2, 0.1, 0.05])]
 )
@@ -40,6 +42,7 @@ def test_proposals_of_a_full_frame(scale: str, sides: list[float]) -> None:
     torch.testing.assert_close(boxes[129], torch.tensor([1.5 / 128, 1.5 / 128, sides[0], sides[0]]), rtol=0, atol=1e-5)
 
 
+# Golden G3.
 def test_proposals_skip_padding_and_stay_finite() -> None:
     geometry = _geometry((1024, 1024), (1024, 768), (683, 1024))
     proposals = geometry.proposals("fine_small", device="cpu")
@@ -50,6 +53,7 @@ def test_proposals_skip_padding_and_stay_finite() -> None:
     torch.testing.assert_close(fallback, torch.tensor([0.5, 0.5, 0.99, 0.99]).expand_as(fallback))
 
 
+# Golden G10.
 def test_valid_cells_and_ratios() -> None:
     geometry = _geometry((1024, 1024), (768, 1024), (683, 1024))
     torch.testing.assert_close(geometry.valid_ratios("cpu"), torch.tensor([[1, 0.75], [1, 683 / 1024]]))

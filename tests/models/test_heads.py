@@ -51,6 +51,7 @@ def test_padded_names_get_no_gradient_and_no_probability() -> None:
     assert all(p.grad is None or p.grad.isfinite().all() for p in [text, no_object, bias, *heads.parameters()])
 
 
+# Golden G24.
 def test_length_of_the_list_does_not_matter() -> None:
     heads = _heads()
     hidden, text = torch.randn(1, 3, 16), torch.randn(1, 2, 12)

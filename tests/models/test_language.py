@@ -44,6 +44,7 @@ def test_connector_halves_or_keeps_the_map_and_counts_its_tokens() -> None:
         assert connector.num_tokens(128, 192) == count
 
 
+# Golden G55.
 def test_connector_is_its_formula_and_repeats_its_second_convolution() -> None:
     torch.manual_seed(0)
     once = Connector(4, 8, width=32, stride=64).eval()
@@ -63,6 +64,7 @@ def test_connector_refuses_other_settings() -> None:
         Connector(4, 8, width=32, norm="bach")
 
 
+# Golden G46.
 def test_padding_on_either_side_changes_nothing() -> None:
     language, (embeddings, valid) = small_language(), ragged()
     together = language(embeddings, valid)
@@ -172,6 +174,7 @@ def naive_greedy(language: LanguageModel, row: torch.Tensor, most: int) -> list[
     return ids
 
 
+# Golden G46.
 @pytest.mark.parametrize("seed", [0, 2])
 @torch.no_grad()
 def test_batched_generation_equals_the_naive_loop(seed: int) -> None:
@@ -192,6 +195,51 @@ def test_batched_generation_equals_the_naive_loop(seed: int) -> None:
         assert torch.allclose(states[i], hidden[0, -1], atol=1e-4)
 
 
+@torch.no_grad()
+def test_g46_padding_on_the_left_gives_the_same_captions() -> None:
+    language, (embeddings, valid) = small_language(), ragged()
+    turned = torch.zeros_like(embeddings)
+    for i, count in enumerate(valid.sum(1).tolist()):
+        turned[i, 12 - count :] = embeddings[i, :count]
+    found = []
+    for given, real in ((embeddings, valid), (turned, valid.flip(1))):
+        prefix = language.prefill(given, real)
+        decoded = greedy_decode(language, prefix, valid=real, tokens=TOKENS, max_new_tokens=8)
+        found.append((decoded.ids, decoded.summarised, read_summary(language, decoded, tokens=TOKENS)))
+    assert found[0][:2] == found[1][:2]
+    assert torch.allclose(found[0][2], found[1][2], atol=1e-4)
+
+
+def test_the_mean_over_layers_counts_the_input_and_the_final_norm() -> None:
+    language, (embeddings, valid) = small_language(), ragged()
+    states = [embeddings]
+    hooks = [
+        layer.register_forward_hook(lambda _, __, out: states.append(out[0] if isinstance(out, tuple) else out))
+        for layer in language.model.layers
+    ]
+    last = language(embeddings, valid)
+    for hook in hooks:
+        hook.remove()
+    expected = torch.stack([*states[:-1], last]).mean(0)
+    reading = language.read(embeddings, valid, mean=True)
+    assert len(states) == 3
+    assert torch.allclose(reading.mean[valid], expected[valid], atol=1e-6)
+    assert torch.allclose(reading.hidden[valid], last[valid], atol=1e-6)
+    first = language.prefill(embeddings[:, :5], valid[:, :5], mean=True)
+    rest = language.extend(first.state, embeddings[:, 5:], valid=valid[:, 5:], mean=True)
+    pieces = torch.cat([first.mean, rest.mean], dim=1)
+    assert torch.allclose(pieces[valid], expected[valid], atol=1e-5)
+    assert language.read(embeddings, valid).mean is None
+
+
+def test_a_head_without_bias() -> None:
+    language = small_language(head_bias=False)
+    assert "lm_head.bias" not in language.state_dict()
+    hidden = torch.randn(2, 32)
+    assert torch.allclose(language.logits(hidden)[:, :60], (hidden @ language.lm_head.weight.T)[:, :60], atol=1e-5)
+
+
+# Golden G46.
 @torch.no_grad()
 def test_rows_end_where_their_own_token_stands() -> None:
     """Every generated token takes its turn as the one that ends a row."""
@@ -228,6 +276,7 @@ def test_last_states_and_tails() -> None:
     assert strip_tail([], (1,)) == []
 
 
+# Golden G23.
 def test_pooling_equals_a_loop_over_spans() -> None:
     hidden = torch.randn(2, 9, 4)
     spans = torch.tensor([[[1, 2], [3, 6], [0, 0]], [[0, 9], [2, 4], [5, 8]]])

@@ -73,6 +73,7 @@ def count(model: torch.nn.Module | None) -> int:
     return sum(p.numel() for p in model.parameters()) if model is not None else 0
 
 
+# Golden G1.
 def test_published_parameter_counts() -> None:
     with torch.device("meta"):
         model = build_model(PUBLISHED)
@@ -87,6 +88,7 @@ def test_published_parameter_counts() -> None:
     assert count(model) == 1_595_877_261
 
 
+# Golden G1.
 def test_full_expansion_count() -> None:
     from mvplm.models.queries import QueryGenerator
 
@@ -99,6 +101,7 @@ def test_tiny_stays_tiny() -> None:
         assert count(build_model(TINY)) <= 6_000_000
 
 
+# Golden G59.
 def test_state_names() -> None:
     names = set(small_model(fusion="concat_mlp").state_dict())
     expected = {
@@ -176,6 +179,7 @@ def test_a_training_batch_without_any_target() -> None:
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+# Golden G35.
 def test_denoising_does_not_leak_into_the_matching_queries() -> None:
     batch = make_batch(word_rows())
     with_noise, without = small_model().train(), small_model().train()
@@ -210,6 +214,7 @@ def final_boxes(model: MVPLM, batch: Batch) -> Tensor:
     return output.summary.grad if output.summary.grad is not None else torch.zeros(1)
 
 
+# Golden G36.
 def test_box_losses_reach_the_summary_unless_only_visual_features_count() -> None:
     batch = make_batch(word_rows(), task="detection")
     assert final_boxes(small_model(fusion="sum").train(), batch).abs().max() > 1e-8
@@ -218,6 +223,7 @@ def test_box_losses_reach_the_summary_unless_only_visual_features_count() -> Non
     assert final_boxes(small_model(fusion="visual_only").train(), batch).abs().max() == 0
 
 
+# Golden G36.
 def test_selection_layers_learn_from_the_selection_set_alone() -> None:
     model, batch = small_model().train(), make_batch(word_rows())
     output = model(batch)
@@ -228,6 +234,7 @@ def test_selection_layers_learn_from_the_selection_set_alone() -> None:
     assert grad_of(model, "selector.") > 0
 
 
+# Golden G36, G59.
 def test_selection_and_stuff_boxes_learn_as_told() -> None:
     batch = make_batch(word_rows())
     for detach in (False, True):
@@ -241,6 +248,7 @@ def test_selection_and_stuff_boxes_learn_as_told() -> None:
         assert grad_of(model, "stuff.boxes") == 0
 
 
+# Golden G36.
 def test_text_embeddings_teach_the_language_model() -> None:
     model, batch = small_model(fusion="visual_only").train(), make_batch(word_rows())
     logits = model(batch).final.logits
@@ -248,6 +256,7 @@ def test_text_embeddings_teach_the_language_model() -> None:
     assert grad_of(model, "llm.model.layers.0") > 0
 
 
+# Golden G24.
 def test_padded_names_get_no_probability_and_no_gradient() -> None:
     model, batch = small_model().train(), make_batch(word_rows())
     output = model(batch)
@@ -284,6 +293,7 @@ def test_lm_loss_equals_the_mean_over_labels() -> None:
     assert torch.allclose(loss, torch.nn.functional.cross_entropy(logits, batch.labels[:, 1:]), atol=1e-5)
 
 
+# Golden G57.
 @pytest.mark.parametrize(("task", "family"), [("panoptic", "word"), ("res", "sentence"), ("caption", "caption")])
 def test_a_training_step_reads_nothing_back_from_the_device(
     task: str, family: str, monkeypatch: pytest.MonkeyPatch
@@ -315,6 +325,7 @@ def test_autocast_keeps_what_must_be_exact(training: bool) -> None:
 # --- inference -----------------------------------------------------------------------------------------------------
 
 
+# Golden G24, G46.
 @pytest.mark.parametrize("fusion", FUSIONS)
 @pytest.mark.parametrize(("task", "family"), [("panoptic", "word"), ("detection", "word"), ("res", "sentence")])
 @torch.no_grad()
@@ -333,6 +344,7 @@ def test_a_mixed_batch_equals_its_samples_one_by_one(fusion: str, task: str, fam
         close(together.text_embeddings[i, :known], alone.text_embeddings[0])
 
 
+# Golden G23.
 @torch.no_grad()
 def test_text_embeddings_do_not_depend_on_the_response() -> None:
     model, rows = small_model().eval(), word_rows()
@@ -342,6 +354,7 @@ def test_text_embeddings_do_not_depend_on_the_response() -> None:
     assert (first.summary - second.summary).abs().max() > 1e-3
 
 
+# Golden G22.
 @torch.no_grad()
 def test_embeddings_come_back_in_the_callers_order() -> None:
     model, batch = small_model().eval(), make_batch(word_rows()[:1])
@@ -373,6 +386,7 @@ def test_boxes_only_leaves_the_masks_out() -> None:
     assert torch.equal(full.boxes, boxes.boxes)
 
 
+# Golden G46.
 @pytest.mark.parametrize("seed", [0, 5])
 def test_captions_of_a_batch_equal_those_of_its_samples(seed: int) -> None:
     model, rows = small_model(seed).eval(), word_rows()
@@ -397,6 +411,7 @@ def test_a_forced_summary_equals_the_prompt_that_contains_it() -> None:
     close(generated.output.logits, skipped.output.logits)
 
 
+# Golden G47.
 def test_a_model_that_never_summarises_is_forced() -> None:
     model = small_model().eval()
     with torch.no_grad():

@@ -30,6 +30,7 @@ def _features(batch: int = 2) -> dict[int, torch.Tensor]:
     return {s: torch.randn(batch, c, FRAME[0] // s, FRAME[1] // s) for s, c in CHANNELS.items()}
 
 
+# Golden G1.
 def test_parameter_counts_of_the_published_sizes() -> None:
     with torch.device("meta"):
         decoder = PixelDecoder({4: 128, 8: 256, 16: 512, 32: 1024})
@@ -75,11 +76,13 @@ def _noisy_pair(decoder: PixelDecoder, size: tuple[int, int]) -> tuple[torch.Ten
     return clean[~real], decoder.encode(noisy, pixel.geometry, padding=pixel.padding)[~real]
 
 
+# Golden G11.
 def test_padding_is_invisible() -> None:
     clean, noisy = _noisy_pair(_decoder(), (72, 128))
     torch.testing.assert_close(noisy, clean, rtol=1e-5, atol=1e-5)
 
 
+# Golden G11.
 def test_padding_as_content_is_visible() -> None:
     clean, noisy = _noisy_pair(_decoder(mask_padding=False), (72, 128))
     assert (noisy - clean).abs().max() > 1e-2

@@ -5,6 +5,7 @@ import torch
 from mvplm.models.position import box_position_embedding, map_position_embedding
 
 
+# Golden G5.
 def test_map_of_4_by_8() -> None:
     rows, columns = torch.tensor([4]), torch.tensor([8])
     embedding = map_position_embedding(rows, columns, shape=(4, 8), width=256)
@@ -22,6 +23,7 @@ def test_padding_stretches_the_valid_part() -> None:
     torch.testing.assert_close(padded.view(4, 4, 16)[:2, :3], tight.view(2, 3, 16))
 
 
+# Golden G6.
 def test_box() -> None:
     embedding = box_position_embedding(torch.tensor([0.25, 0.5, 0.125, 0.75]), 256)
     expected = {

@@ -49,6 +49,7 @@ def test_swin_maps_are_normalised_by_their_own_norms() -> None:
         assert (feature.var(1, unbiased=False) - 1).abs().max() < 0.05
 
 
+# Golden G58.
 def test_a_frozen_encoder_stays_in_eval_mode_and_changes_nothing() -> None:
     for encoder in (small_swin(drop_path=0.5), TimmEncoder("resnet18", frozen=True, **NAMES["resnet18"])):
         holder = nn.Sequential(encoder).train()

@@ -63,7 +63,6 @@ def prompt(
     result: str = "segmentation",
     after: str = " ",
     zeros: int = 1,
-    background_at: int | None = None,
     order: Sequence[int] | None = None,
 ) -> Prompt:
     """The released template; spans of the names in the caller's order, that of "background" last."""
@@ -80,7 +79,7 @@ def prompt(
         tokens += encode(".\n [/INST]")
     else:
         start = len(tokens)
-        tokens += [*encode(f" {expression}"), suffix]
+        tokens += [*encode(f" {expression}."), suffix]
         spans[0] = (start, len(tokens))
         tokens += encode(" [/INST]")
     first = len(tokens)

@@ -1,4 +1,4 @@
-"""The losses of the public checkpoints' training, pair by pair: 1e4 between kinds, sentences x 0.1."""
+"""The losses the public checkpoints were trained with, pair by pair: 1e4 between kinds, sentences x 0.1."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -85,7 +85,8 @@ def pair_losses(
     sums = {"mask_bce": zero, "mask_dice": zero, "box_l1": zero, "box_giou": zero}
     for q, g in pairs:
         logits, labels = at(single.masks[q], points.loss), at(truth.masks[g].float(), points.loss)
-        order = sorted(range(points.candidates), key=lambda i, z=logits: abs(float(z[i])))[: points.important]
+        sizes = logits.detach().abs().tolist()
+        order = sorted(range(points.candidates), key=sizes.__getitem__)[: points.important]
         chosen = [*order, *range(points.candidates, len(points.loss))]
         bce, dice = mask_terms(logits[chosen], labels[chosen])
         sums["mask_bce"], sums["mask_dice"] = sums["mask_bce"] + bce, sums["mask_dice"] + dice

@@ -38,6 +38,7 @@ def square(low, high, *, inside=4.0):
     return logits
 
 
+# Golden G41.
 def test_mask_score_golden():
     logits = torch.full((1, 4, 4), -3.0)
     logits[0, 1:3, 1:3] = torch.tensor([[0.5, 2], [2, 2]])
@@ -93,6 +94,7 @@ def test_boxes_alone_make_no_mask():
     assert found.masks.shape == (2, 8, 8) and float(found.scores[0]) == pytest.approx(0.5 * 0.731059, abs=1e-5)
 
 
+# Golden G60.
 @pytest.mark.parametrize("size", [(1, 5), (5, 1), (479, 641), (333, 500), (7, 7)])
 def test_boxes_return_to_their_pixels(size):
     height, width = size

@@ -58,6 +58,7 @@ def predictions(probabilities, logits, *, isthing, things=None, size=(8, 8)):
 GOLDEN_A = [rectangle(ALL, (0, 4)), rectangle(ALL, (3, 7)), rectangle((0, 3), ALL)]
 
 
+# Golden G38.
 @pytest.mark.parametrize("chunk", [1, 2, 16])
 def test_contested_mask_is_dropped_and_weak_query_never_takes_part(chunk):
     probabilities = torch.tensor([[0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.03, 0.05, 0.02]])
@@ -80,6 +81,7 @@ def test_weak_score_is_left_out_even_when_it_beats_no_object():
     assert len(result.panoptic.segments) == 1
 
 
+# Golden G39.
 @pytest.mark.parametrize("chunk", [1, 2, 16])
 def test_ratio_of_exactly_the_threshold_is_kept(chunk):
     logits = [rectangle(ALL, (0, 3)), rectangle((0, 3), (3, 7)), rectangle((4, 7), (4, 7)), rectangle(ALL, (6, 7))]
@@ -90,6 +92,7 @@ def test_ratio_of_exactly_the_threshold_is_kept(chunk):
     assert result.segment_map.dtype == torch.int32
 
 
+# Golden G40.
 def test_stuff_of_one_name_is_one_segment():
     logits = [rectangle(ALL, (0, 3)), rectangle((0, 3), (4, 7)), rectangle((4, 7), (4, 7))]
     result = merge([0.9, 0.8, 0.7], [0, 1, 1], logits, isthing=[True, False])
@@ -134,6 +137,7 @@ def test_focal_heads_have_their_own_threshold():
     assert facts(result.panoptic) == [(1, "name0", True, 32)]
 
 
+# Golden G42.
 def test_semantic_evidence_golden():
     probabilities = torch.tensor([[2.0, 0, 0], [0, 1, 0]]).softmax(-1)[:, :2]
     masks = torch.tensor([[3.0, -3], [-3, 3]]).sigmoid()[:, None]

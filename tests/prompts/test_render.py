@@ -14,6 +14,7 @@ FRUIT = ("apple", "banana", "orange")
 TAIL = [383, 11202, 1255, 318]
 
 
+# Golden G18.
 def test_word_list_golden(gpt2):
     prompt = render(Conversation("word", FRUIT, response=""), gpt2, num_image_tokens=256)
     assert prompt.image_span == (50, 306)
@@ -24,6 +25,7 @@ def test_word_list_golden(gpt2):
     assert (prompt.input_ids[50:306] == gpt2.pad_id).all()
 
 
+# Golden G20.
 def test_word_labels_golden(gpt2):
     prompt = render(Conversation("word", FRUIT, response=""), gpt2, num_image_tokens=256)
     assert (prompt.labels[:334] == -100).all()
@@ -40,6 +42,7 @@ def test_open_prompt_is_the_question_alone(gpt2):
     assert answered.input_ids[answered.summary_index] == gpt2.summary_id
 
 
+# Golden G18.
 def test_coco_panoptic_list_golden(gpt2, shared_data):
     file = shared_data / "coco_mini" / "annotations" / "panoptic_val.json"
     if not file.is_file():
@@ -51,6 +54,7 @@ def test_coco_panoptic_list_golden(gpt2, shared_data):
     assert (len(question), prompt.summary_index, len(prompt)) == (641, 645, 647)
 
 
+# Golden G19.
 def test_sentence_golden(gpt2):
     prompt = render(Conversation("sentence", ("the left dog",), response=""), gpt2, num_image_tokens=256)
     question = render(Conversation("sentence", ("the left dog",)), gpt2, num_image_tokens=256)
@@ -58,6 +62,7 @@ def test_sentence_golden(gpt2):
     assert (len(question), prompt.summary_index, len(prompt)) == (323, 327, 329)
 
 
+# Golden G22.
 def test_order_moves_names_but_not_their_tokens(gpt2):
     straight = render(Conversation("word", ("apple", "traffic light", "dog"), response=""), gpt2, num_image_tokens=4)
     shuffled = render(

@@ -13,6 +13,7 @@ def refine(text, **extra):
     return refine_captions([text], **extra)[0]
 
 
+# Golden G48.
 @pytest.mark.parametrize(
     ("text", "words", "entropy", "evenness", "rule"),
     [
@@ -29,6 +30,7 @@ def test_entropy_golden(text, words, entropy, evenness, rule):
     assert refine(text).rule == rule
 
 
+# Golden G49.
 def test_hedging_sentences_go_and_the_month_stays():
     refined = refine("A man rides a horse. He may be late. It was taken in May 2012.")
     assert refined.text == "A man rides a horse. It was taken in May 2012."

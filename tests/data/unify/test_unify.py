@@ -37,6 +37,7 @@ def check_labels(unified, sample):
         assert unified.names[label] == sample.vocabulary.names[annotation.label]
 
 
+# Golden G22.
 @pytest.mark.parametrize("task", ["panoptic", "semantic", "instance", "detection"])
 @pytest.mark.parametrize("seed", range(8))
 def test_labels_follow_the_drawn_list(task, seed):
