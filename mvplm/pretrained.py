@@ -33,8 +33,10 @@ def shipped_models() -> list[str]:
 
 
 def starting_weights(name: str) -> Path:
-    """The weights file of a shipped model or of a directory, for training to start from."""
-    return (_ASSETS / name if name in shipped_models() else Path(name)) / WEIGHTS_FILE
+    """The weights file of a directory or else of a shipped model, for training to start from."""
+    place = Path(name) / WEIGHTS_FILE
+    shipped = _ASSETS / name / WEIGHTS_FILE
+    return shipped if shipped.is_file() and not place.is_file() else place
 
 
 def save_perceiver(

@@ -137,6 +137,11 @@ class _Filler:
 
         before = node[spec.name]
         free = get_origin(spec.type) is dict and isinstance(value, dict)
+        if free and get_args(spec.type)[1] is not Any:
+            # As with named sections, null takes an entry out.
+            for name in [name for name, entry in value.items() if entry is None]:
+                before.pop(name, None)
+            value = {name: entry for name, entry in value.items() if entry is not None}
         try:
             OmegaConf.update(node, spec.name, value, merge=free)
         except (OmegaConfBaseException, TypeError, ValueError):

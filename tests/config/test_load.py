@@ -108,6 +108,14 @@ def test_settings_that_do_not_go_together(overrides: list[str], part: str):
     assert part in str(caught.value)
 
 
+def test_null_removes_an_entry_of_a_plain_mapping(tmp_path: Path):
+    write(tmp_path, "base.yaml", "optim: {lr_scales: {query.: 0.2, text.: 0.5}}")
+    path = write(tmp_path, "top.yaml", "_BASE_: base.yaml\noptim: {lr_scales: {query.: null, llm.: 0.1}}")
+    assert load_config(path).optim.lr_scales == {"text.": 0.5, "llm.": 0.1}
+    kwargs = load_config(path, ["model.encoder.kwargs={x: null}"]).model.encoder.kwargs
+    assert kwargs["x"] is None  # where anything may stand, null is a value
+
+
 @pytest.mark.parametrize("value", ["true", "1.5", "null", "[1]", "{a: 1}", "word"])
 def test_a_whole_number_is_nothing_else(value: str):
     with pytest.raises(ValueError, match="train.steps must be a whole number"):

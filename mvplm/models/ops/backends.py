@@ -57,13 +57,20 @@ class LiveBackend:
 
 
 def live_backend(
-    backend: str = "auto", *, device: str = "cpu", dim: int = 32, levels: int = 4, points: int = 4
+    backend: str = "auto",
+    *,
+    device: str = "cpu",
+    dim: int = 32,
+    levels: int = 4,
+    points: int = 4,
+    gradients: bool = True,
 ) -> LiveBackend:
     """The implementation that ``backend`` means for tensors of these sizes on a device type such as "cuda".
 
     "auto" is what ``MVPLM_DEFORM_ATTN`` names, else the fastest for the device. A kernel is compared with the
-    reference when it is first taken for these sizes, in values and gradients. "auto" warns and takes the reference
-    when there is no kernel that works; a named kernel that does not work is an error.
+    reference when it is first taken for these sizes: in values, and in gradients too where ``gradients`` are wanted.
+    "auto" warns and takes the reference when there is no kernel that works; a named kernel that does not work is an
+    error.
 
     Raises:
         ValueError: for an unknown name.
@@ -77,26 +84,26 @@ def live_backend(
             f"{VARIABLE} says so",
         )
     if name == "auto":
-        return _fastest(device, dim=dim, levels=levels, points=points)
-    trouble = _trouble(name, device=device, dim=dim, levels=levels, points=points)
+        return _fastest(device, dim=dim, levels=levels, points=points, gradients=gradients)
+    trouble = _trouble(name, device=device, dim=dim, levels=levels, points=points, gradients=gradients)
     if trouble:
         raise RuntimeError(f"the deformable attention backend {name!r} ({reason}) cannot run on {device}: {trouble}")
     return LiveBackend(name, reason)
 
 
 @torch.compiler.assume_constant_result
-def backend_name(backend: str, *, device: str, dim: int, levels: int, points: int) -> str:
+def backend_name(backend: str, *, device: str, dim: int, levels: int, points: int, gradients: bool) -> str:
     """Name of :func:`live_backend`, which ``torch.compile`` asks once and remembers."""
-    return live_backend(backend, device=device, dim=dim, levels=levels, points=points).name
+    return live_backend(backend, device=device, dim=dim, levels=levels, points=points, gradients=gradients).name
 
 
 @functools.cache
-def _fastest(device: str, *, dim: int, levels: int, points: int) -> LiveBackend:
+def _fastest(device: str, *, dim: int, levels: int, points: int, gradients: bool) -> LiveBackend:
     """The automatic choice; it warns, once, when that is the slow reference although a kernel was expected."""
     if device not in _FASTEST:
         return LiveBackend("reference", f"there is no kernel for {device}")
     name = _FASTEST[device]
-    trouble = _trouble(name, device=device, dim=dim, levels=levels, points=points)
+    trouble = _trouble(name, device=device, dim=dim, levels=levels, points=points, gradients=gradients)
     if trouble:
         text = f"deformable attention takes the slow reference, {name} cannot run on {device}: {trouble}"
         warnings.warn(text, RuntimeWarning, stacklevel=4)
@@ -105,7 +112,7 @@ def _fastest(device: str, *, dim: int, levels: int, points: int) -> LiveBackend:
 
 
 @functools.cache
-def _trouble(name: str, *, device: str, dim: int, levels: int, points: int) -> str:
+def _trouble(name: str, *, device: str, dim: int, levels: int, points: int, gradients: bool) -> str:
     """Why an implementation cannot be used for these sizes; empty when it can."""
     if name == "reference":
         return ""
@@ -113,17 +120,29 @@ def _trouble(name: str, *, device: str, dim: int, levels: int, points: int) -> s
         importlib.import_module(_MODULES[name])
     except ImportError as error:
         return f"{error}"
-    # Fake tensors, inference mode, autocast and the like belong to a thread: a fresh one computes plain numbers.
-    with ThreadPoolExecutor(1) as fresh:
-        try:
-            difference = fresh.submit(_difference, name, device=device, dim=dim, levels=levels, points=points).result()
-        except ValueError as error:
-            return f"{error}"
+    measure = functools.partial(
+        _difference, name, device=device, dim=dim, levels=levels, points=points, gradients=gradients
+    )
+    try:
+        difference = _with_real_numbers(measure, device=device)
+    except ValueError as error:
+        return f"{error}"
     return "" if difference <= TOLERANCE else f"it differs from the reference by {difference:.1e}"
 
 
-def _difference(name: str, *, device: str, dim: int, levels: int, points: int) -> float:
-    """Largest difference from the reference on a small random input, in values and gradients; inf for nan."""
+def _with_real_numbers(measure: Callable[[], float], *, device: str) -> float:
+    """The result of ``measure``, whatever mode the caller is in: inference, autocast, fake tensors."""
+    if type(torch.empty(0)) is torch.Tensor:
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+            return measure()
+    # Modes that replace tensors belong to a thread, a fresh one has none. It is the exception, because gradients
+    # computed off the main thread can make torch abort when the process ends right afterwards.
+    with ThreadPoolExecutor(1) as fresh:
+        return fresh.submit(measure).result()
+
+
+def _difference(name: str, *, device: str, dim: int, levels: int, points: int, gradients: bool) -> float:
+    """Largest difference from the reference on a small random input, gradients included when wanted; inf for nan."""
     numbers = torch.Generator().manual_seed(0)
     sides = [side for level in range(levels) for side in (2 + level, 3)]
     cells = sum(3 * (2 + level) for level in range(levels))
@@ -135,8 +154,8 @@ def _difference(name: str, *, device: str, dim: int, levels: int, points: int) -
     probe = torch.rand(1, 3, 2 * dim, generator=numbers).to(device)
     found = []
     for run in (BACKENDS[name], _reference):
-        inputs = [x.to(device).requires_grad_() for x in drawn]
+        inputs = [x.to(device).requires_grad_(gradients) for x in drawn]
         result = run(AttentionInputs(inputs[0], sides, *inputs[1:]))
-        found.append([result.detach(), *torch.autograd.grad(result, inputs, probe)])
+        found.append([result.detach(), *(torch.autograd.grad(result, inputs, probe) if gradients else ())])
     differences = [(a - b).abs().max() / b.abs().max().clamp(min=1) for a, b in zip(*found, strict=True)]
     return torch.stack(differences).nan_to_num(nan=float("inf")).max().item()

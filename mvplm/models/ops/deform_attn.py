@@ -42,7 +42,12 @@ def multi_scale_deformable_attention(
     sides = [side for shape in spatial_shapes for side in shape]
     inputs = AttentionInputs(value, sides, sampling_locations.float(), attention_weights.float())
     name = backend_name(
-        backend, device=value.device.type, dim=int(value.shape[-1]), levels=inputs.levels, points=inputs.points
+        backend,
+        device=value.device.type,
+        dim=int(value.shape[-1]),
+        levels=inputs.levels,
+        points=inputs.points,
+        gradients=torch.is_grad_enabled() and any(x.requires_grad for x in (value, inputs.locations, inputs.weights)),
     )
     with torch.autocast(value.device.type, enabled=False):
         return BACKENDS[name](inputs)
