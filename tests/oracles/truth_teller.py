@@ -40,8 +40,8 @@ class TruthTeller:
         self.waiting: deque[tuple[Record, Expression | None]] = deque()
         self.sizes: list[int] = []
 
-    def mapper(self, task: str) -> "_Listener":
-        return _Listener(self, self.perceiver.mapper(task))
+    def mapper(self, task: str, *, sentences: str | None = None) -> "_Listener":
+        return _Listener(self, self.perceiver.mapper(task, sentences=sentences))
 
     def look(self, batch: Batch) -> list[tuple[Record, Expression | None, tuple[str, ...]]]:
         self.sizes.append(len(batch))
