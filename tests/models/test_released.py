@@ -16,14 +16,17 @@ from torch import Tensor
 from mvplm.build import build_collate, build_model, build_postprocess
 from mvplm.build_training import build_criterion, build_weights
 from mvplm.config import Config, load_config
+from mvplm.data.catalog import get_dataset
 from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify import NameSampling
+from mvplm.data.views import merge_expressions
 from mvplm.losses import criterion, matcher
 from mvplm.models import denoising
 from mvplm.models.mvplm import MVPLM
 from mvplm.perceiver import Perceiver, load
 from mvplm.postprocess import postprocess
 from mvplm.prompts import RELEASED_CONTROLS
+from mvplm.runs import evaluate_perceiver
 from mvplm.structures import Annotation, Batch, BoxFormat, Expression, Record, Sample, Vocabulary
 from mvplm.structures.masks import encode_mask
 
@@ -356,3 +359,21 @@ def test_responses_come_after_the_placeholder_and_change_nothing(perceiver: Perc
     close(two.text_embeddings, one.text_embeddings)
     close(two.boxes, one.boxes)
     assert one.summary is None
+
+
+def test_evaluation_merges_expressions_and_says_how(perceiver: Perceiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked_for: list[str] = []
+    collate = perceiver.collate
+
+    def listened(samples: list[Sample]) -> Batch:
+        asked_for.extend(perceiver.tokenizer.decode(sample.prompt.input_ids.tolist()) for sample in samples)
+        return collate(samples)
+
+    monkeypatch.setattr(perceiver, "collate", listened)
+    sets = "eval.sets={a: {dataset: scenes/val, options: {role: referring, num: 2, size: 96}, task: res}}"
+    metrics = evaluate_perceiver(perceiver, tiny_released(sets))
+    assert 0 <= metrics["referring/all/cIoU"] <= 100
+    records = get_dataset("scenes/val", role="referring", num=2, size=96)
+    groups = sum(len(merge_expressions(record).expressions) for record in records)
+    assert len(asked_for) == groups <= sum(len(record.expressions) for record in records)
+    assert all("Please doing Referring" in text and ". [/INST]" in text for text in asked_for)
