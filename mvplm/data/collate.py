@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mvplm.structures import Batch, RenderedPrompt, Sample, Target
+from mvplm.structures import Batch, FurtherPrompts, RenderedPrompt, Sample, Target
 
 IGNORED = -100
 
@@ -69,6 +69,9 @@ def collate(
         targets=targets or None,
         image_rows=None if len(pictures) == len(samples) else _image_rows(samples),
         max_targets=max((len(target) for target in targets), default=0),
+        asides=_asides(prompts),
+        object_spans=_object_spans(prompts, samples),
+        further=_further(samples, pad_id),
     )
 
 
@@ -109,6 +112,39 @@ def _pad_spans(prompts: list[RenderedPrompt], count: int) -> Tensor:
     for row, prompt in zip(spans, prompts, strict=True):
         row[: len(prompt.name_spans)] = prompt.name_spans
     return spans
+
+
+def _asides(prompts: Sequence[RenderedPrompt]) -> Tensor | None:
+    if not any(prompt.aside for prompt in prompts):
+        return None
+    return torch.tensor([prompt.list_span if prompt.aside and prompt.list_span else (0, 0) for prompt in prompts])
+
+
+def _object_spans(prompts: Sequence[RenderedPrompt], samples: Sequence[Sample]) -> Tensor | None:
+    if not any(prompt.object_span for sample in samples for prompt in (sample.prompt, *sample.further)):
+        return None
+    return torch.tensor([prompt.object_span or (0, 0) for prompt in prompts])
+
+
+def _further(samples: Sequence[Sample], pad_id: int) -> FurtherPrompts | None:
+    """The further prompts of all samples, in their order."""
+    rows = [row for row, sample in enumerate(samples) for _ in sample.further]
+    if not rows:
+        return None
+    prompts = [prompt for sample in samples for prompt in sample.further]
+    starts = {prompt.list_span[0] for prompt in prompts if prompt.list_span is not None}
+    assert len(starts) == 1, "lists of one family start at the same place"
+    ids = _pad_text([prompt.input_ids for prompt in prompts], pad_id)
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    return FurtherPrompts(
+        input_ids=ids,
+        attention_mask=torch.arange(ids.shape[1])[None] < lengths[:, None],
+        name_spans=_pad_spans(prompts, max(len(sample.names) for sample in samples)),
+        object_spans=_object_spans(prompts, samples),
+        summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
+        rows=rows,
+        shared=starts.pop(),
+    )
 
 
 def _flags(flags: Sequence[bool], count: int) -> list[bool]:

@@ -105,26 +105,41 @@ class LanguageModel(nn.Module):
         rows = [torch.cat([text[i, :s], visual[i], text[i, s + count :]]) for i, s in enumerate(starts)]
         return torch.stack(rows)
 
-    def forward(self, embeddings: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, valid: Tensor, *, asides: Tensor | None = None) -> Tensor:
         """Hidden states (B, T, D) after the final norm.
 
         Args:
             embeddings: (B, T, D) input vectors. valid: (B, T) bool, False on padding, on either side.
+            asides: (B, 2) int64, a span of each row that the tokens after it do not look at and do not count in their
+                positions; (0, 0) for none.
         """
+        positions = _positions(valid)
         return self.model(
             inputs_embeds=embeddings,
-            attention_mask=self._attention_mask(valid, valid.shape[1]),
-            position_ids=_positions(valid),
+            attention_mask=self._attention_mask(valid, valid.shape[1], asides=asides),
+            position_ids=positions if asides is None else _passed_over(positions, asides),
             use_cache=False,
         ).last_hidden_state
 
-    def prefill(self, embeddings: Tensor, valid: Tensor) -> Extension:
-        """As ``forward``, and remembers the prefix."""
-        from transformers import DynamicCache
-
+    def prefill(self, embeddings: Tensor, valid: Tensor, *, asides: Tensor | None = None) -> Extension:
+        """As ``forward``, and remembers the prefix, asides left out."""
         empty = valid[:, :0]
-        state = PrefixState(DynamicCache(config=self.model.config), empty, empty.sum(1))
-        return self.extend(state, embeddings, valid=valid)
+        state = PrefixState(self._empty_cache(), empty, empty.sum(1))
+        if asides is None:
+            return self.extend(state, embeddings, valid=valid)
+        positions = _passed_over(_positions(valid), asides)
+        mask = self._attention_mask(valid, valid.shape[1], asides=asides)
+        hidden = self._read(state, embeddings, mask=mask, positions=positions)
+        kept = valid & ~_inside(asides, valid.shape[1])
+        return Extension(hidden, PrefixState(state.cache, kept, kept.sum(1)))
+
+    def branch(self, state: PrefixState, rows: Sequence[int]) -> PrefixState:
+        """A state whose rows are copies of the given rows; the original is not touched by what is read after it."""
+        index = torch.tensor(list(rows), device=state.valid.device)
+        cache = self._empty_cache()
+        for number, layer in enumerate(state.cache.layers):
+            cache.update(layer.keys.index_select(0, index), layer.values.index_select(0, index), number)
+        return PrefixState(cache, state.valid.index_select(0, index), state.lengths.index_select(0, index))
 
     def extend(self, state: PrefixState, embeddings: Tensor, *, valid: Tensor) -> Extension:
         """Read n more tokens after a prefix.
@@ -134,14 +149,9 @@ class LanguageModel(nn.Module):
             embeddings: (B, n, D). valid: (B, n) bool, False where a row reads nothing.
         """
         seen = torch.cat([state.valid, valid], dim=1)
-        output = self.model(
-            inputs_embeds=embeddings,
-            attention_mask=self._attention_mask(seen, valid.shape[1]),
-            position_ids=state.lengths[:, None] + _positions(valid),
-            use_cache=True,
-            **{self._cache_argument: state.cache},
-        )
-        return Extension(output.last_hidden_state, PrefixState(state.cache, seen, state.lengths + valid.sum(1)))
+        mask = self._attention_mask(seen, valid.shape[1])
+        hidden = self._read(state, embeddings, mask=mask, positions=state.lengths[:, None] + _positions(valid))
+        return Extension(hidden, PrefixState(state.cache, seen, state.lengths + valid.sum(1)))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits (..., rows) float32; ids the tokenizer does not know are -inf."""
@@ -164,10 +174,26 @@ class LanguageModel(nn.Module):
         logits = self.logits(hidden.flatten(0, 1).index_select(0, supervised))
         return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
 
-    def _attention_mask(self, valid: Tensor, queries: int) -> Tensor:
+    def _empty_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
+
+    def _read(self, state: PrefixState, embeddings: Tensor, *, mask: Tensor, positions: Tensor) -> Tensor:
+        return self.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=True,
+            **{self._cache_argument: state.cache},
+        ).last_hidden_state
+
+    def _attention_mask(self, valid: Tensor, queries: int, *, asides: Tensor | None = None) -> Tensor:
         """Causal mask over real keys (B, 1, queries, keys), built here so that nothing is read back to the host."""
         implementation = self.model.config._attn_implementation
         if implementation not in ("sdpa", "eager"):
+            if asides is not None:
+                raise ValueError(f"lists before the image need attention 'sdpa' or 'eager', got {implementation!r}")
             return valid
         keys = valid.shape[1]
         reach = torch.arange(keys - queries, keys, device=valid.device)
@@ -175,6 +201,9 @@ class LanguageModel(nn.Module):
         # A padded query still sees its own key, so that no softmax runs over nothing.
         own = torch.arange(keys, device=valid.device) == reach[:, None]
         mask = ((allowed & valid[:, None]) | own)[:, None]
+        if asides is not None:
+            behind = reach >= asides[:, 1:]
+            mask = mask & ~(behind[:, :, None] & _inside(asides, keys)[:, None])[:, None]
         if implementation == "sdpa":
             return mask
         dtype = self.model.dtype
@@ -183,3 +212,15 @@ class LanguageModel(nn.Module):
 
 def _positions(valid: Tensor) -> Tensor:
     return (valid.long().cumsum(1) - 1).clamp(min=0)
+
+
+def _inside(spans: Tensor, length: int) -> Tensor:
+    """(B, length) bool, True inside each row's span (B, 2)."""
+    places = torch.arange(length, device=spans.device)
+    return (places >= spans[:, :1]) & (places < spans[:, 1:])
+
+
+def _passed_over(positions: Tensor, asides: Tensor) -> Tensor:
+    """Positions (B, T) that go on after an aside as if it were not there."""
+    behind = torch.arange(positions.shape[1], device=positions.device) >= asides[:, 1:]
+    return positions - behind * (asides[:, 1:] - asides[:, :1])

@@ -1,17 +1,23 @@
 """Prompts: conversations, the fixed sentences, the tokenizer, and rendering to ids, labels and spans."""
 
+from mvplm.prompts.chunks import render_lists, render_question
 from mvplm.prompts.conversation import Conversation, clean_text
+from mvplm.prompts.layout import IMAGE_FIRST, INSTRUCTION_FIRST, PromptLayout
 from mvplm.prompts.render import fixed_length, render
 from mvplm.prompts.responses import RESPONSE_KINDS, compose_response, normalise_caption
 from mvplm.prompts.show import show_legend, show_prompt
-from mvplm.prompts.templates import FAMILY_OF_TASK, family_of, template_texts
+from mvplm.prompts.templates import FAMILY_OF_TASK, OBJECT_NAME, family_of, template_texts
 from mvplm.prompts.tokens import SUMMARY_TOKEN, PromptTokenizer, train_scenes_tokenizer
 
 __all__ = [
     "FAMILY_OF_TASK",
+    "IMAGE_FIRST",
+    "INSTRUCTION_FIRST",
+    "OBJECT_NAME",
     "RESPONSE_KINDS",
     "SUMMARY_TOKEN",
     "Conversation",
+    "PromptLayout",
     "PromptTokenizer",
     "clean_text",
     "compose_response",
@@ -19,6 +25,8 @@ __all__ = [
     "fixed_length",
     "normalise_caption",
     "render",
+    "render_lists",
+    "render_question",
     "show_legend",
     "show_prompt",
     "template_texts",

@@ -33,6 +33,8 @@ class Conversation:
         response: text before the result sentence, "" for none; None leaves the prompt open after the question, for
             generation. For the family "caption": the caption, or None to generate it.
         dedupe: let equal names share one place in the prompt instead of refusing them.
+        with_object: end the list (family "word") with the word "object", which stands for anything. It has an embedding
+            but is no choice, unless it is one of the names.
 
     Raises:
         ValueError: unknown family, wrong number of names, empty or (without ``dedupe``) repeated names, ``order`` that
@@ -44,6 +46,7 @@ class Conversation:
     order: tuple[int, ...] = ()
     response: str | None = None
     dedupe: bool = False
+    with_object: bool = False
 
     def __post_init__(self) -> None:
         check_choice("family", self.family, choices=FAMILIES)

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 import torch
 
 from mvplm.prompts.conversation import Conversation
+from mvplm.prompts.layout import IMAGE_FIRST, ORDERS
 from mvplm.prompts.templates import (
     DESCRIPTIONS,
     LIST_END,
     NAME_SEPARATOR,
+    OBJECT_NAME,
     RESULT_TEXT,
     WRAPPER_END,
     WRAPPER_START,
 )
 from mvplm.prompts.tokens import PromptTokenizer
+from mvplm.structures.choices import check_choice
 from mvplm.structures.sample import RenderedPrompt
 
 IGNORED = -100
@@ -38,8 +41,23 @@ class _Tape:
         return start, len(self.ids)
 
 
+@dataclass
+class _Asked:
+    """Where the names, the list and the word "object" stand; nothing of it in a prompt that leaves the list out."""
+
+    names: list[tuple[int, int]]
+    list_span: tuple[int, int] | None = None
+    object_span: tuple[int, int] | None = None
+
+
 def render(
-    conversation: Conversation, tokenizer: PromptTokenizer, *, num_image_tokens: int, max_length: int = 2048
+    conversation: Conversation,
+    tokenizer: PromptTokenizer,
+    *,
+    num_image_tokens: int,
+    max_length: int = 2048,
+    order: str = IMAGE_FIRST,
+    with_list: bool = True,
 ) -> RenderedPrompt:
     """Token ids (T,), labels (T,) and spans of a conversation.
 
@@ -47,26 +65,40 @@ def render(
     of the list. Then, unless the prompt is left open: " response", " The perception result is", ``<PER>``, end token,
     all supervised. Caption: image, " caption", end token, without a wrapper.
 
+    With ``order`` "instruction_first" description and names (or expression) come before the image, so their states do
+    not depend on it. A list is then an aside: what follows does not look at it, so the answer to a long list costs no
+    more than the answer to a short one.
+
     Args:
         conversation: what is asked and answered.
         tokenizer: text to ids; gives the ids of ``<PER>``, end and padding.
         num_image_tokens: V, positions kept for visual tokens (filled with the padding id).
         max_length: context of the language model.
+        order: "image_first" or "instruction_first".
+        with_list: False leaves a list out whose embeddings are known; its names then have the span (0, 0).
 
     Raises:
-        ValueError: ``num_image_tokens`` is not positive, or the prompt is longer than ``max_length``.
+        ValueError: unknown order, ``num_image_tokens`` is not positive, or the prompt is longer than ``max_length``.
     """
+    image_first = check_choice("prompt order", order, choices=ORDERS) == IMAGE_FIRST
     if num_image_tokens < 1:
         raise ValueError(f"num_image_tokens must be positive, got {num_image_tokens}")
-    tape, spans, summary_index = _Tape(), torch.zeros(0, 2, dtype=torch.long), None
+    tape, asked, summary_index = _Tape(), _Asked([]), None
     image_ids = [tokenizer.pad_id] * num_image_tokens
     if conversation.family == "caption":
         image_span = tape.append(image_ids)
     else:
         tape.append(tokenizer.encode(WRAPPER_START))
-        image_span = tape.append(image_ids)
-        tape.append(tokenizer.encode(DESCRIPTIONS[conversation.family]))
-        spans = torch.tensor(_append_names(tape, conversation, tokenizer=tokenizer), dtype=torch.long).reshape(-1, 2)
+        description = DESCRIPTIONS[conversation.family]
+        if image_first:
+            image_span = tape.append(image_ids)
+            tape.append(tokenizer.encode(description))
+            asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=with_list)
+        else:
+            tape.append(tokenizer.encode(description.lstrip()))
+            asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=with_list)
+            tape.append(tokenizer.encode("\n"))
+            image_span = tape.append(image_ids)
         tape.append(tokenizer.encode(WRAPPER_END))
     if conversation.response is not None:
         if conversation.response:
@@ -84,8 +116,33 @@ def render(
         input_ids=torch.tensor(tape.ids, dtype=torch.long),
         labels=torch.tensor(tape.labels, dtype=torch.long),
         image_span=image_span,
-        name_spans=spans,
+        name_spans=torch.tensor(asked.names, dtype=torch.long).reshape(-1, 2),
         summary_index=summary_index,
+        list_span=asked.list_span,
+        aside=asked.list_span is not None and not image_first,
+        object_span=asked.object_span,
+    )
+
+
+def render_list(conversation: Conversation, tokenizer: PromptTokenizer, *, max_length: int = 2048) -> RenderedPrompt:
+    """The beginning of an "instruction_first" prompt up to the end of its list: all that the names' states depend on.
+
+    Raises:
+        ValueError: the list is longer than ``max_length`` allows.
+    """
+    tape = _Tape()
+    tape.append(tokenizer.encode(WRAPPER_START))
+    tape.append(tokenizer.encode(DESCRIPTIONS["word"].lstrip()))
+    asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=True)
+    if len(tape.ids) > max_length:
+        raise ValueError(f"the list has {len(tape.ids)} tokens, the context holds {max_length}")
+    return RenderedPrompt(
+        input_ids=torch.tensor(tape.ids, dtype=torch.long),
+        labels=torch.tensor(tape.labels, dtype=torch.long),
+        image_span=(0, 0),
+        name_spans=torch.tensor(asked.names, dtype=torch.long).reshape(-1, 2),
+        list_span=asked.list_span,
+        object_span=asked.object_span,
     )
 
 
@@ -96,13 +153,23 @@ def fixed_length(tokenizer: PromptTokenizer, *, num_image_tokens: int) -> int:
     return num_image_tokens + sum(len(tokenizer.encode(text)) for text in texts) + framing
 
 
-def _append_names(tape: _Tape, conversation: Conversation, *, tokenizer: PromptTokenizer) -> list[tuple[int, int]]:
+def _append_asked(tape: _Tape, conversation: Conversation, *, tokenizer: PromptTokenizer, with_list: bool) -> _Asked:
     """Add names in prompt order and return their spans in the caller's order; equal names share one span."""
     if conversation.family == "sentence":
-        return [tape.append(tokenizer.encode(f" {conversation.names[0]}"))]
-    places = list(dict.fromkeys(conversation.names[index] for index in conversation.order))
+        return _Asked([tape.append(tokenizer.encode(f" {conversation.names[0]}"))])
+    if not with_list:
+        return _Asked([(0, 0)] * len(conversation.names))
+    places = [conversation.names[index] for index in conversation.order]
+    if conversation.with_object:
+        places.append(OBJECT_NAME)
+    places = list(dict.fromkeys(places))
     span_of: dict[str, tuple[int, int]] = {}
+    start = len(tape.ids)
     for place, name in enumerate(places):
         span_of[name] = tape.append(tokenizer.encode(f" {name}"))
         tape.append(tokenizer.encode(LIST_END if place == len(places) - 1 else NAME_SEPARATOR))
-    return [span_of[name] for name in conversation.names]
+    return _Asked(
+        [span_of[name] for name in conversation.names],
+        list_span=(start, len(tape.ids)),
+        object_span=span_of[OBJECT_NAME] if conversation.with_object else None,
+    )

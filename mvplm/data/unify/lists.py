@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from mvplm.data.unify.settings import Candidate, Unified, UnifySettings
-from mvplm.prompts import Conversation, compose_response
+from mvplm.prompts import OBJECT_NAME, Conversation, compose_response
 from mvplm.structures import Record
 
 STUFF_TASKS = ("panoptic", "semantic")
@@ -27,12 +27,14 @@ def unify_list(
     In training the list is cut to the token budget, freshly ordered and answered; in evaluation it stays as given.
     """
     kept, response = list(candidates), settings.closing
+    # Nothing is drawn where nothing can come of it, so that runs without the word "object" keep their draws.
+    with_object = settings.anonymous > 0 and (not training or rng.random() < settings.anonymous)
     if training:
         response = _respond(kept, record=record, rng=rng, settings=settings)
         if count_tokens is not None:
             kept = fit_budget(
                 kept,
-                _budget(settings, response, count_tokens=count_tokens),
+                _budget(settings, response, with_object=with_object, count_tokens=count_tokens),
                 rng=rng,
                 count_tokens=count_tokens,
                 image_id=record.image_id,
@@ -43,7 +45,12 @@ def unify_list(
     if training and settings.names.shuffle:
         rng.shuffle(order)
     conversation = Conversation(
-        "word", tuple(c.name for c in kept), order=tuple(order), response=response, dedupe=settings.dedupe
+        "word",
+        tuple(c.name for c in kept),
+        order=tuple(order),
+        response=response,
+        dedupe=settings.dedupe,
+        with_object=with_object,
     )
     pairs = [(annotation, label) for label, candidate in enumerate(kept) for annotation in candidate.annotations]
     return Unified(
@@ -69,11 +76,15 @@ def _respond(
     )
 
 
-def _budget(settings: UnifySettings, response: str, *, count_tokens: Callable[[str], int]) -> int | None:
+def _budget(
+    settings: UnifySettings, response: str, *, with_object: bool, count_tokens: Callable[[str], int]
+) -> int | None:
     """Tokens the list may take: the limit of the list, and what the context leaves beside the response."""
     limits = [settings.names.max_tokens]
     if settings.room is not None:
-        limits.append(settings.room - (count_tokens(f" {response}") if response else 0))
+        taken = [f" {response}"] if response else []
+        taken += [f" {OBJECT_NAME}"] if with_object else []
+        limits.append(settings.room - sum(map(count_tokens, taken)) - with_object)
     known = [limit for limit in limits if limit is not None]
     return min(known) if known else None
 

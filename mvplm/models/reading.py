@@ -1,0 +1,251 @@
+"""Reading what is asked: names and ``<PER>`` of lists in several prompts, or of lists whose embeddings are known.
+
+Prompts that start alike are read once up to where they part; every prompt goes on from a copy of that state.
+Source: MVP-LM, section 3.2.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mvplm.models.generation import (
+    ResponseTokens,
+    endings,
+    greedy_decode,
+    read_after,
+    read_summary,
+    strip_tail,
+)
+from mvplm.models.language import Extension, LanguageModel, PrefixState
+from mvplm.models.text import TextEmbedder
+from mvplm.structures import Batch
+
+
+@dataclass
+class NameStates:
+    """Embeddings of names.
+
+    Attributes:
+        text: (B, K, C) float32. anything: (B, C) float32 of the word that stands for anything, or None.
+    """
+
+    text: Tensor
+    anything: Tensor | None = None
+
+
+@dataclass
+class KnownNames:
+    """Names that were read before, apart from the image.
+
+    Attributes:
+        names: their embeddings.
+        prefix: state of one row after what every prompt starts with.
+    """
+
+    names: NameStates
+    prefix: PrefixState
+
+
+@dataclass
+class PromptStates:
+    """What several prompts about one image say, prompt by prompt.
+
+    Attributes:
+        rows: R host integers, the row of the batch of each prompt.
+        summary: (R, D) hidden states of ``<PER>``.
+        present: (R, K) bool, names that stand in the prompt.
+    """
+
+    rows: list[int]
+    summary: Tensor
+    present: Tensor
+
+    def mean(self, count: int) -> Tensor:
+        """(B, D): the mean of ``summary`` over the prompts of each of ``count`` rows."""
+        index = torch.tensor(self.rows, device=self.summary.device)
+        total = self.summary.new_zeros(count, self.summary.shape[1], dtype=torch.float32)
+        total = total.index_add(0, index, self.summary.float())
+        return (total / torch.bincount(index, minlength=count)[:, None]).to(self.summary.dtype)
+
+
+@dataclass
+class Reading:
+    """The outcome of reading.
+
+    Attributes:
+        names: embeddings of the names.
+        prompts: states of ``<PER>``, prompt by prompt.
+        ids: B generated responses, or None when none was written.
+        forced: B flags, True where ``<PER>`` was appended.
+    """
+
+    names: NameStates
+    prompts: PromptStates
+    ids: list[list[int]] | None
+    forced: list[bool]
+
+
+def embed_names(
+    text: TextEmbedder, hidden: Tensor, *, spans: Tensor, mask: Tensor, object_spans: Tensor | None, family: str
+) -> NameStates:
+    """Embeddings of spans (B, K, 2) and, in the same pass, of ``object_spans`` (B, 2)."""
+    if object_spans is None:
+        return NameStates(text(hidden, spans, mask=mask, family=family))
+    spans = torch.cat([spans, object_spans[:, None]], dim=1)
+    there = object_spans[:, 1:] > object_spans[:, :1]
+    embedded = text(hidden, spans, mask=torch.cat([mask, there], dim=1), family=family)
+    return NameStates(embedded[:, :-1], embedded[:, -1])
+
+
+def read_lists(
+    llm: LanguageModel,
+    state: PrefixState,
+    *,
+    text: TextEmbedder,
+    embeddings: Tensor,
+    valid: Tensor,
+    spans: Tensor,
+    object_spans: Tensor | None,
+    rows: Sequence[int],
+    count: int,
+) -> tuple[Extension, NameStates]:
+    """Read the lists of R prompts after a state of R rows and gather the names of each of ``count`` rows of a batch.
+
+    Args:
+        llm, text: language model and embedder.
+        state: of R rows. embeddings: (R, n, D) of the lists and what follows. valid: (R, n) bool.
+        spans: (R, K, 2) in the lists' own positions, (0, 0) for names of other prompts. object_spans: (R, 2) or None.
+        rows: R host integers, the row of the batch of each prompt.
+    """
+    extension = llm.extend(state, embeddings, valid=valid)
+    present = spans[..., 1] > spans[..., 0]
+    found = embed_names(text, extension.hidden, spans=spans, mask=present, object_spans=object_spans, family="word")
+    index = torch.tensor(list(rows), device=spans.device)
+
+    def gathered(values: Tensor, there: Tensor) -> Tensor:
+        whole = values.new_zeros(count, *values.shape[1:])
+        return whole.index_add(0, index, values * there[..., None])
+
+    anything = None
+    if found.anything is not None and object_spans is not None:
+        anything = gathered(found.anything, object_spans[:, 1] > object_spans[:, 0])
+    return extension, NameStates(gathered(found.text, present), anything)
+
+
+def read_parts(
+    llm: LanguageModel,
+    text: TextEmbedder,
+    *,
+    batch: Batch,
+    visual: Tensor,
+    known: KnownNames | None,
+    tokens: ResponseTokens,
+    mode: str,
+    max_new_tokens: int,
+) -> Reading:
+    """Read prompts whose start is shared or known.
+
+    Without ``known``: lists in several prompts; wrapper, image and description are read once, then every part. A
+    response is written after the first part and read after the others. With ``known``: prompts that leave their list
+    out; what they start with is read already.
+
+    Args:
+        llm, text: language model and embedder.
+        batch: family "word". visual: (B, V, D) visual tokens. known: names that were read before, or None.
+        tokens: ids that frame a response. mode: "caption" or "skip". max_new_tokens: most tokens of a response.
+    """
+    if known is not None:
+        return _read_known(
+            llm, known, batch=batch, visual=visual, tokens=tokens, mode=mode, max_new_tokens=max_new_tokens
+        )
+    return _read_chunks(llm, text, batch=batch, visual=visual, tokens=tokens, mode=mode, max_new_tokens=max_new_tokens)
+
+
+def _read_chunks(
+    llm: LanguageModel,
+    text: TextEmbedder,
+    *,
+    batch: Batch,
+    visual: Tensor,
+    tokens: ResponseTokens,
+    mode: str,
+    max_new_tokens: int,
+) -> Reading:
+    further, count = batch.further, len(batch)
+    assert further is not None
+    shared, rows = further.shared, [*range(count), *further.rows]
+    embeddings = llm.assemble(batch.input_ids[:, :shared], visual, starts=batch.image_starts)
+    start = llm.prefill(embeddings, batch.attention_mask[:, :shared]).state
+    ids, valid = (
+        _stacked(own[:, shared:], more[:, shared:])
+        for own, more in (
+            (batch.input_ids, further.input_ids),
+            (batch.attention_mask, further.attention_mask),
+        )
+    )
+    object_spans = None
+    if batch.object_spans is not None and further.object_spans is not None:
+        object_spans = (torch.cat([batch.object_spans, further.object_spans]) - shared).clamp(min=0)
+    spans = (torch.cat([batch.name_spans, further.name_spans]) - shared).clamp(min=0)
+    extension, names = read_lists(
+        llm,
+        llm.branch(start, rows),
+        text=text,
+        embeddings=llm.embed(ids),
+        valid=valid,
+        spans=spans,
+        object_spans=object_spans,
+        rows=rows,
+        count=count,
+    )
+    present = spans[..., 1] > spans[..., 0]
+    if mode == "skip":
+        index = torch.cat([batch.summary_index, further.summary_index]) - shared
+        return Reading(names, PromptStates(rows, _at(extension.hidden, index), present), None, [False] * count)
+    first = Extension(extension.hidden[:count], llm.branch(extension.state, range(count)))
+    decoded = greedy_decode(llm, first, valid=valid[:count], tokens=tokens, max_new_tokens=max_new_tokens)
+    responses = [[*ids, *ending] for ids, ending in zip(decoded.ids, endings(decoded, tokens), strict=True)]
+    summary = read_after(llm, extension.state, [responses[row] for row in rows], fill=tokens.end)
+    forced = [not summarised for summarised in decoded.summarised]
+    return Reading(names, PromptStates(rows, summary, present), _texts(decoded.ids, tokens), forced)
+
+
+def _read_known(
+    llm: LanguageModel,
+    known: KnownNames,
+    *,
+    batch: Batch,
+    visual: Tensor,
+    tokens: ResponseTokens,
+    mode: str,
+    max_new_tokens: int,
+) -> Reading:
+    count, shared = len(batch), known.prefix.valid.shape[1]
+    embeddings = llm.assemble(batch.input_ids, visual, starts=batch.image_starts)[:, shared:]
+    valid = batch.attention_mask[:, shared:]
+    extension = llm.extend(llm.branch(known.prefix, [0] * count), embeddings, valid=valid)
+    rows = list(range(count))
+    if mode == "skip":
+        summary = _at(extension.hidden, batch.summary_index - shared)
+        return Reading(known.names, PromptStates(rows, summary, batch.name_mask), None, [False] * count)
+    decoded = greedy_decode(llm, extension, valid=valid, tokens=tokens, max_new_tokens=max_new_tokens)
+    states = PromptStates(rows, read_summary(llm, decoded, tokens=tokens), batch.name_mask)
+    forced = [not summarised for summarised in decoded.summarised]
+    return Reading(known.names, states, _texts(decoded.ids, tokens), forced)
+
+
+def _texts(ids: Sequence[Sequence[int]], tokens: ResponseTokens) -> list[list[int]]:
+    return [strip_tail(row, tokens.tail) for row in ids]
+
+
+def _at(hidden: Tensor, index: Tensor) -> Tensor:
+    """(R, D): the states of (R, n, D) at one position (R,) each."""
+    return hidden.gather(1, index[:, None, None].expand(-1, 1, hidden.shape[-1]))[:, 0]
+
+
+def _stacked(first: Tensor, second: Tensor) -> Tensor:
+    """Rows of (A, n) and (B, m), padded on the right with zeros."""
+    length = max(first.shape[1], second.shape[1])
+    return torch.cat([torch.nn.functional.pad(part, (0, length - part.shape[1])) for part in (first, second)])

@@ -1,0 +1,125 @@
+"""Lists that are too long for one prompt: equal parts, one prompt each.
+
+Source: MVP-LM, section 3.2 (lists of names); the parts share all that stands before the list.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+import torch
+
+from mvplm.prompts.conversation import Conversation
+from mvplm.prompts.layout import INSTRUCTION_FIRST, PromptLayout
+from mvplm.prompts.render import fixed_length, render, render_list
+from mvplm.prompts.templates import DESCRIPTIONS, OBJECT_NAME, WRAPPER_START
+from mvplm.prompts.tokens import PromptTokenizer
+from mvplm.structures.sample import RenderedPrompt
+
+
+def chunk_sizes(costs: Sequence[int], *, budget: int, most: int) -> list[int]:
+    """Sizes of the fewest contiguous, equally long (up to one) parts of a list that all fit.
+
+    Args:
+        costs: tokens of each of K names, with its separator.
+        budget: most tokens of a part. most: most names of a part.
+
+    Raises:
+        ValueError: a single name is longer than the budget.
+    """
+    if max(costs) > budget:
+        raise ValueError(f"a name of {max(costs)} tokens does not fit into a list of {budget}")
+    total = [0, *accumulate(costs)]
+    count = max(-(-len(costs) // most), -(-total[-1] // budget))
+    while True:
+        base, more = divmod(len(costs), count)
+        sizes = [base + (place < more) for place in range(count)]
+        ends = list(accumulate(sizes))
+        if all(total[end] - total[end - size] <= budget for size, end in zip(sizes, ends, strict=True)):
+            return sizes
+        count += 1
+
+
+def split_list(
+    conversation: Conversation, tokenizer: PromptTokenizer, *, budget: int, most: int
+) -> list[tuple[Conversation, list[int]]]:
+    """Parts of a conversation (family "word") in prompt order, each with the positions of its names in the whole.
+
+    The word "object" of ``with_object`` ends the last part.
+
+    Raises:
+        ValueError: a name is longer than the budget.
+    """
+    costs = [len(tokenizer.encode(f" {conversation.names[index]}")) + 1 for index in conversation.order]
+    if conversation.with_object:
+        budget -= len(tokenizer.encode(f" {OBJECT_NAME}")) + 1
+    parts, start = [], 0
+    for size in chunk_sizes(costs, budget=budget, most=most):
+        places = list(conversation.order[start : start + size])
+        start += size
+        last = start == len(costs)
+        names = tuple(conversation.names[place] for place in places)
+        part = replace(conversation, names=names, order=(), with_object=conversation.with_object and last)
+        parts.append((part, places))
+    return parts
+
+
+def render_question(
+    conversation: Conversation,
+    tokenizer: PromptTokenizer,
+    *,
+    num_image_tokens: int,
+    max_length: int = 2048,
+    layout: PromptLayout | None = None,
+) -> list[RenderedPrompt]:
+    """The prompt or prompts of one question at inference; one per part of a long list.
+
+    A name has its span in the prompt of its part and (0, 0) in the others. With order "instruction_first" there is one
+    prompt, without the list: see :func:`render_lists` for what stands in for it.
+
+    Args:
+        conversation: what is asked; an open one (no response) keeps room for the response.
+        tokenizer: text to ids.
+        num_image_tokens: V. max_length: context of the language model. layout: order and limits.
+
+    Raises:
+        ValueError: a name, an expression or a response does not fit.
+    """
+    layout = PromptLayout() if layout is None else layout
+    fixed = {"num_image_tokens": num_image_tokens, "max_length": max_length}
+    if conversation.family != "word":
+        return [render(conversation, tokenizer, order=layout.order, **fixed)]
+    if layout.order == INSTRUCTION_FIRST:
+        return [render(conversation, tokenizer, order=layout.order, with_list=False, **fixed)]
+    room = layout.response_room if conversation.response is None else len(tokenizer.encode(conversation.response))
+    budget = max_length - fixed_length(tokenizer, num_image_tokens=num_image_tokens) - room
+    parts = split_list(conversation, tokenizer, budget=budget, most=layout.max_names)
+    if len(parts) == 1:
+        return [render(conversation, tokenizer, **fixed)]
+    prompts = [render(part, tokenizer, **fixed) for part, _ in parts]
+    count = len(conversation.names)
+    return [_with_places(prompt, places, count=count) for prompt, (_, places) in zip(prompts, parts, strict=True)]
+
+
+def render_lists(
+    conversation: Conversation, tokenizer: PromptTokenizer, *, max_length: int = 2048, layout: PromptLayout
+) -> list[RenderedPrompt]:
+    """The lists of an "instruction_first" question, each after wrapper and description and without an image.
+
+    Raises:
+        ValueError: a name does not fit.
+    """
+    texts = (WRAPPER_START, DESCRIPTIONS["word"].lstrip())
+    budget = max_length - sum(len(tokenizer.encode(text)) for text in texts)
+    parts = split_list(conversation, tokenizer, budget=budget, most=layout.max_names)
+    count = len(conversation.names)
+    return [
+        _with_places(render_list(part, tokenizer, max_length=max_length), places, count=count) for part, places in parts
+    ]
+
+
+def _with_places(prompt: RenderedPrompt, places: Sequence[int], *, count: int) -> RenderedPrompt:
+    """The prompt of a part with spans (count, 2) for all names; (0, 0) for those of other parts."""
+    spans = torch.zeros(count, 2, dtype=torch.long)
+    spans[list(places)] = prompt.name_spans
+    return replace(prompt, name_spans=spans)
