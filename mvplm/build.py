@@ -23,7 +23,7 @@ from mvplm.models.selection import Selector
 from mvplm.models.text import TextEmbedder
 from mvplm.models.vision import SwinEncoder, TimmEncoder
 from mvplm.postprocess import PostprocessSettings
-from mvplm.prompts import PromptTokenizer, train_scenes_tokenizer
+from mvplm.prompts import PromptLayout, PromptTokenizer, train_scenes_tokenizer
 from mvplm.prompts.templates import RESULT_TEXT
 from mvplm.structures import Batch, Sample
 
@@ -103,6 +103,7 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
         ),
         denoising=_denoising(config),
         anchor_scale=model.decoder.anchor_scale,
+        chunking=config.vocab.chunking,
     )
 
 
@@ -201,6 +202,12 @@ def _denoising(config: Config) -> DenoisingSettings | None:
     if not dn.budget:
         return None
     return DenoisingSettings(budget=dn.budget, box_noise=dn.box_noise, label_noise=dn.label_noise, overflow=dn.overflow)
+
+
+def build_layout(config: Config) -> PromptLayout:
+    """What comes first in a prompt, and where long lists are cut."""
+    vocab = config.vocab
+    return PromptLayout(config.prompt.order, max_names=vocab.max_names, response_room=vocab.response_room)
 
 
 def build_collate(config: Config, tokenizer: PromptTokenizer) -> Callable[[Sequence[Sample]], Batch]:

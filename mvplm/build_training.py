@@ -1,6 +1,6 @@
 """From a configuration to what training needs: data, losses, and the settings of the loop. It runs nothing."""
 
-from mvplm.build import build_collate
+from mvplm.build import build_collate, build_layout
 from mvplm.config import Config
 from mvplm.data.catalog import get_dataset
 from mvplm.data.mapper import SampleMapper, collect_phrases
@@ -92,6 +92,8 @@ def _unify_settings(config: Config, response: str) -> UnifySettings:
         response_kind=response,
         caption_dropout=config.response.caption_dropout,
         dedupe=config.prompt.dedupe,
+        anonymous=config.model.dn.anonymous if config.model.dn.budget else 0.0,
+        layout=build_layout(config),
     )
 
 

@@ -11,6 +11,7 @@ from mvplm.config.data import (
     NamesConfig,
     PromptConfig,
     ResponseConfig,
+    VocabConfig,
 )
 from mvplm.config.model import ModelConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
@@ -22,7 +23,7 @@ class Config(Section):
 
     Attributes:
         behaviour: set of conventions the network follows.
-        model, image, boxes, prompt, response, names: what the network is and sees.
+        model, image, boxes, prompt, response, names, vocab: what the network is and sees.
         match, loss, optim, train, data: how it is trained.
         eval, post, infer: how it is measured and run.
     """
@@ -34,6 +35,7 @@ class Config(Section):
     prompt: PromptConfig = field(default_factory=PromptConfig)
     response: ResponseConfig = field(default_factory=ResponseConfig)
     names: NamesConfig = field(default_factory=NamesConfig)
+    vocab: VocabConfig = field(default_factory=VocabConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -78,7 +78,7 @@ def render_question(
     prompt, without the list: see :func:`render_lists` for what stands in for it.
 
     Args:
-        conversation: what is asked; an open one (no response) keeps room for the response.
+        conversation: what is asked; an open one (no response) keeps room for the response, at most half of the space.
         tokenizer: text to ids.
         num_image_tokens: V. max_length: context of the language model. layout: order and limits.
 
@@ -92,7 +92,8 @@ def render_question(
     if layout.order == INSTRUCTION_FIRST:
         return [render(conversation, tokenizer, order=layout.order, with_list=False, **fixed)]
     room = layout.response_room if conversation.response is None else len(tokenizer.encode(conversation.response))
-    budget = max_length - fixed_length(tokenizer, num_image_tokens=num_image_tokens) - room
+    space = max_length - fixed_length(tokenizer, num_image_tokens=num_image_tokens)
+    budget = max(space - min(room, space // 2), 0)
     parts = split_list(conversation, tokenizer, budget=budget, most=layout.max_names)
     if len(parts) == 1:
         return [render(conversation, tokenizer, **fixed)]
