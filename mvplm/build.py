@@ -236,4 +236,5 @@ def build_postprocess(config: Config) -> PostprocessSettings:
         gres_threshold=post.gres_score,
         gres_fallback_top1=post.gres_fallback_top1,
         mask_chunk=post.mask_chunk,
+        box_names="own" if config.model.dn.anonymous > 0 else "overlap",
     )
