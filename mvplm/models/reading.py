@@ -121,17 +121,21 @@ def read_lists(
     """
     extension = llm.extend(state, embeddings, valid=valid)
     present = spans[..., 1] > spans[..., 0]
-    found = embed_names(text, extension.hidden, spans=spans, mask=present, object_spans=object_spans, family="word")
-    index = torch.tensor(list(rows), device=spans.device)
-
-    def gathered(values: Tensor, there: Tensor) -> Tensor:
-        whole = values.new_zeros(count, *values.shape[1:])
-        return whole.index_add(0, index, values * there[..., None])
-
+    # Every prompt holds a few of the K names: only those are pooled and projected, then put in their places.
+    most = int(present.sum(1).max())
+    places = present.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    there = present.gather(1, places)
+    own = spans.gather(1, places[..., None].expand(-1, -1, 2))
+    found = embed_names(text, extension.hidden, spans=own, mask=there, object_spans=object_spans, family="word")
+    owner = torch.tensor(list(rows), device=spans.device)
+    whole = found.text.new_zeros(count, spans.shape[1], found.text.shape[-1])
+    whole.index_put_((owner[:, None].expand_as(places), places), found.text * there[..., None], accumulate=True)
     anything = None
     if found.anything is not None and object_spans is not None:
-        anything = gathered(found.anything, object_spans[:, 1] > object_spans[:, 0])
-    return extension, NameStates(gathered(found.text, present), anything)
+        with_object = object_spans[:, 1:] > object_spans[:, :1]
+        anything = found.anything.new_zeros(count, found.anything.shape[-1])
+        anything = anything.index_add(0, owner, found.anything * with_object)
+    return extension, NameStates(whole, anything)
 
 
 def read_parts(

@@ -16,7 +16,7 @@ def clean_text(text: str, *, what: str = "name") -> str:
     if not isinstance(text, str):
         raise ValueError(f"a {what} must be a string, got {type(text).__name__}")
     cleaned = " ".join(text.split())
-    if not any(character.isprintable() for character in cleaned):
+    if not cleaned or not (cleaned.isprintable() or any(character.isprintable() for character in cleaned)):
         raise ValueError(f"a {what} must not be empty, got {text!r}")
     return cleaned
 
