@@ -22,6 +22,8 @@ from mvplm.models.language import Extension, LanguageModel, PrefixState
 from mvplm.models.text import TextEmbedder
 from mvplm.structures import Batch
 
+_BLOCK = 256
+
 
 @dataclass
 class NameStates:
@@ -119,7 +121,7 @@ def read_lists(
         spans: (R, K, 2) in the lists' own positions, (0, 0) for names of other prompts. object_spans: (R, 2) or None.
         rows: R host integers, the row of the batch of each prompt.
     """
-    extension = llm.extend(state, embeddings, valid=valid)
+    extension = _extend_in_blocks(llm, state, embeddings, valid=valid)
     present = spans[..., 1] > spans[..., 0]
     # Every prompt holds a few of the K names: only those are pooled and projected, then put in their places.
     most = int(present.sum(1).max())
@@ -238,6 +240,16 @@ def _read_known(
     states = PromptStates(rows, read_summary(llm, decoded, tokens=tokens), batch.name_mask)
     forced = [not summarised for summarised in decoded.summarised]
     return Reading(known.names, states, _texts(decoded.ids, tokens), forced)
+
+
+def _extend_in_blocks(llm: LanguageModel, state: PrefixState, embeddings: Tensor, *, valid: Tensor) -> Extension:
+    """As ``extend``, a block of tokens after the other: no work on keys that come later, and less memory."""
+    hidden = []
+    for block, real in zip(embeddings.split(_BLOCK, dim=1), valid.split(_BLOCK, dim=1), strict=True):
+        extension = llm.extend(state, block, valid=real)
+        state = extension.state
+        hidden.append(extension.hidden)
+    return Extension(torch.cat(hidden, dim=1), state)
 
 
 def _texts(ids: Sequence[Sequence[int]], tokens: ResponseTokens) -> list[list[int]]:
