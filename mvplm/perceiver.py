@@ -151,14 +151,8 @@ class Perceiver:
             chunk = pictures[start : start + size]
             encoded = self._current if image is None else self.encode(chunk)
             assert encoded is not None
-            answers += self.ask(
-                encoded,
-                questions[start : start + size],
-                task=request.task,
-                batch_size=size,
-                mode=mode,
-                settings=settings,
-            )
+            part = questions[start : start + size]
+            answers += self.ask(encoded, part, task=request.task, batch_size=size, mode=mode, settings=settings)
         shaped: list[Any] = answers if text is not None and not isinstance(text, str) else [a[0] for a in answers]
         return shaped if several else shaped[0]
 

@@ -34,12 +34,9 @@ def collate(
         ValueError: no samples, mixed families, a picture larger than the frame, a wrong count of visual tokens, or
             targets on some samples only.
     """
-    samples = list(samples)
+    samples, prompts = list(samples), [sample.prompt for sample in samples]
     _check(samples, num_image_tokens, image_size=image_size)
-    prompts = [sample.prompt for sample in samples]
-    ids = _pad_text([prompt.input_ids for prompt in prompts], pad_id)
     labels = _pad_text([prompt.labels for prompt in prompts], IGNORED)
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
     positions, following = _supervised(labels)
     pictures = list({id(sample.image): sample.image for sample in samples}.values())
     images, valid = _pad_images(pictures, image_size, mean=mean, std=std)
@@ -54,15 +51,15 @@ def collate(
         task=first.task,
         family=first.family,
         use_stuff=first.use_stuff,
-        input_ids=ids,
+        input_ids=_pad_text([prompt.input_ids for prompt in prompts], pad_id),
         labels=labels,
-        attention_mask=torch.arange(ids.shape[1])[None] < lengths[:, None],
+        attention_mask=_real(prompts),
         image_starts=[prompt.image_span[0] for prompt in prompts],
         num_image_tokens=num_image_tokens,
         name_spans=_pad_spans(prompts, most_names),
-        name_mask=torch.tensor([_flags((True,) * len(s.names), most_names) for s in samples]).bool(),
+        name_mask=torch.arange(most_names) < torch.tensor([[len(sample.names)] for sample in samples]),
         isthing=torch.tensor([_flags(sample.isthing, most_names) for sample in samples]).bool(),
-        summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
+        summary_index=_summary_index(prompts),
         supervised=positions,
         supervised_labels=following,
         names=[sample.names for sample in samples],
@@ -107,6 +104,16 @@ def _pad_text(rows: list[Tensor], value: int) -> Tensor:
     return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
 
 
+def _real(prompts: Sequence[RenderedPrompt]) -> Tensor:
+    """(B, T) bool, True on tokens, False on padding."""
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    return torch.arange(int(lengths.max()))[None] < lengths[:, None]
+
+
+def _summary_index(prompts: Sequence[RenderedPrompt]) -> Tensor:
+    return torch.tensor([-1 if prompt.summary_index is None else prompt.summary_index for prompt in prompts])
+
+
 def _pad_spans(prompts: list[RenderedPrompt], count: int) -> Tensor:
     spans = torch.zeros(len(prompts), count, 2, dtype=torch.int64)
     for row, prompt in zip(spans, prompts, strict=True):
@@ -134,14 +141,12 @@ def _further(samples: Sequence[Sample], pad_id: int) -> FurtherPrompts | None:
     prompts = [prompt for sample in samples for prompt in sample.further]
     starts = {prompt.list_span[0] for prompt in prompts if prompt.list_span is not None}
     assert len(starts) == 1, "lists of one family start at the same place"
-    ids = _pad_text([prompt.input_ids for prompt in prompts], pad_id)
-    lengths = torch.tensor([len(prompt) for prompt in prompts])
     return FurtherPrompts(
-        input_ids=ids,
-        attention_mask=torch.arange(ids.shape[1])[None] < lengths[:, None],
+        input_ids=_pad_text([prompt.input_ids for prompt in prompts], pad_id),
+        attention_mask=_real(prompts),
         name_spans=_pad_spans(prompts, max(len(sample.names) for sample in samples)),
         object_spans=_object_spans(prompts, samples),
-        summary_index=torch.tensor([-1 if p.summary_index is None else p.summary_index for p in prompts]),
+        summary_index=_summary_index(prompts),
         rows=rows,
         shared=starts.pop(),
     )

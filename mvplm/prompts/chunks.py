@@ -5,6 +5,7 @@ Source: MVP-LM, section 3.2 (lists of names); the parts share all that stands be
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -86,18 +87,24 @@ def render_question(
         ValueError: a name, an expression or a response does not fit.
     """
     layout = PromptLayout() if layout is None else layout
-    fixed = {"num_image_tokens": num_image_tokens, "max_length": max_length}
-    if conversation.family != "word":
-        return [render(conversation, tokenizer, order=layout.order, **fixed)]
-    if layout.order == INSTRUCTION_FIRST:
-        return [render(conversation, tokenizer, order=layout.order, with_list=False, **fixed)]
+    apart = layout.order == INSTRUCTION_FIRST and conversation.family == "word"
+    make = partial(
+        render,
+        tokenizer=tokenizer,
+        num_image_tokens=num_image_tokens,
+        max_length=max_length,
+        order=layout.order,
+        with_list=not apart,
+    )
+    if apart or conversation.family != "word":
+        return [make(conversation)]
     room = layout.response_room if conversation.response is None else len(tokenizer.encode(conversation.response))
     space = max_length - fixed_length(tokenizer, num_image_tokens=num_image_tokens)
     budget = max(space - min(room, space // 2), 0)
     parts = split_list(conversation, tokenizer, budget=budget, most=layout.max_names)
     if len(parts) == 1:
-        return [render(conversation, tokenizer, **fixed)]
-    prompts = [render(part, tokenizer, **fixed) for part, _ in parts]
+        return [make(conversation)]
+    prompts = [make(part) for part, _ in parts]
     count = len(conversation.names)
     return [_with_places(prompt, places, count=count) for prompt, (_, places) in zip(prompts, parts, strict=True)]
 

@@ -4,7 +4,7 @@ Every piece of a prompt is tokenised on its own, so no token crosses the border 
 ids do not depend on its place in the list. Source: MVP-LM, section 3.2.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -43,9 +43,10 @@ class _Tape:
 
 @dataclass
 class _Asked:
-    """Where the names, the list and the word "object" stand; nothing of it in a prompt that leaves the list out."""
+    """Where names, image, list and the word "object" stand; a prompt that leaves the list out has only the image."""
 
     names: list[tuple[int, int]]
+    image_span: tuple[int, int] = (0, 0)
     list_span: tuple[int, int] | None = None
     object_span: tuple[int, int] | None = None
 
@@ -65,16 +66,12 @@ def render(
     of the list. Then, unless the prompt is left open: " response", " The perception result is", ``<PER>``, end token,
     all supervised. Caption: image, " caption", end token, without a wrapper.
 
-    With ``order`` "instruction_first" description and names (or expression) come before the image, so their states do
-    not depend on it. A list is then an aside: what follows does not look at it, so the answer to a long list costs no
-    more than the answer to a short one.
-
     Args:
         conversation: what is asked and answered.
         tokenizer: text to ids; gives the ids of ``<PER>``, end and padding.
         num_image_tokens: V, positions kept for visual tokens (filled with the padding id).
         max_length: context of the language model.
-        order: "image_first" or "instruction_first".
+        order: "image_first", or "instruction_first": the image after the names, whose list is then an aside.
         with_list: False leaves a list out whose embeddings are known; its names then have the span (0, 0).
 
     Raises:
@@ -88,18 +85,10 @@ def render(
     if conversation.family == "caption":
         image_span = tape.append(image_ids)
     else:
-        tape.append(tokenizer.encode(WRAPPER_START))
-        description = DESCRIPTIONS[conversation.family]
-        if image_first:
-            image_span = tape.append(image_ids)
-            tape.append(tokenizer.encode(description))
-            asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=with_list)
-        else:
-            tape.append(tokenizer.encode(description.lstrip()))
-            asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=with_list)
-            tape.append(tokenizer.encode("\n"))
-            image_span = tape.append(image_ids)
-        tape.append(tokenizer.encode(WRAPPER_END))
+        asked = _append_question(
+            tape, conversation, tokenizer=tokenizer, image_ids=image_ids, image_first=image_first, with_list=with_list
+        )
+        image_span = asked.image_span
     if conversation.response is not None:
         if conversation.response:
             tape.append(tokenizer.encode(f" {conversation.response}"), supervised=True)
@@ -151,6 +140,31 @@ def fixed_length(tokenizer: PromptTokenizer, *, num_image_tokens: int) -> int:
     texts = (WRAPPER_START, DESCRIPTIONS["word"], WRAPPER_END, RESULT_TEXT)
     framing = 2  # the summary and the end
     return num_image_tokens + sum(len(tokenizer.encode(text)) for text in texts) + framing
+
+
+def _append_question(
+    tape: _Tape,
+    conversation: Conversation,
+    *,
+    tokenizer: PromptTokenizer,
+    image_ids: list[int],
+    image_first: bool,
+    with_list: bool,
+) -> _Asked:
+    """Add everything up to the response."""
+    tape.append(tokenizer.encode(WRAPPER_START))
+    description = DESCRIPTIONS[conversation.family]
+    if image_first:
+        image_span = tape.append(image_ids)
+        tape.append(tokenizer.encode(description))
+        asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=with_list)
+    else:
+        tape.append(tokenizer.encode(description.lstrip()))
+        asked = _append_asked(tape, conversation, tokenizer=tokenizer, with_list=with_list)
+        tape.append(tokenizer.encode("\n"))
+        image_span = tape.append(image_ids)
+    tape.append(tokenizer.encode(WRAPPER_END))
+    return replace(asked, image_span=image_span)
 
 
 def _append_asked(tape: _Tape, conversation: Conversation, *, tokenizer: PromptTokenizer, with_list: bool) -> _Asked:
