@@ -25,8 +25,7 @@ def collate(
 
     Args:
         samples: B samples that share task, family and use of stuff queries; names, lengths and sizes may differ.
-        pad_id: token id written into text padding.
-        num_image_tokens: V, visual tokens of every image.
+        pad_id: token id written into text padding. num_image_tokens: V, visual tokens of every image.
         image_size: side of the square frame; pictures are padded right and bottom with zeros after normalisation.
         mean, std: three numbers each, on the 0-255 RGB scale.
 
@@ -34,23 +33,24 @@ def collate(
         ValueError: no samples, mixed families, a picture larger than the frame, a wrong count of visual tokens, or
             targets on some samples only.
     """
-    samples, prompts = list(samples), [sample.prompt for sample in samples]
+    samples = list(samples)
+    prompts = [sample.prompt for sample in samples]
     _check(samples, num_image_tokens, image_size=image_size)
     labels = _pad_text([prompt.labels for prompt in prompts], IGNORED)
     positions, following = _supervised(labels)
     pictures = list({id(sample.image): sample.image for sample in samples}.values())
     images, valid = _pad_images(pictures, image_size, mean=mean, std=std)
     most_names = max(len(sample.names) for sample in samples)
-    first, targets = samples[0], [sample.target for sample in samples if sample.target is not None]
+    targets = [sample.target for sample in samples if sample.target is not None]
     return Batch(
         images=images,
         valid=valid,
         valid_sizes=[(int(sample.image.shape[1]), int(sample.image.shape[2])) for sample in samples],
         original_sizes=[sample.original_size for sample in samples],
         image_ids=[sample.image_id for sample in samples],
-        task=first.task,
-        family=first.family,
-        use_stuff=first.use_stuff,
+        task=samples[0].task,
+        family=samples[0].family,
+        use_stuff=samples[0].use_stuff,
         input_ids=_pad_text([prompt.input_ids for prompt in prompts], pad_id),
         labels=labels,
         attention_mask=_real(prompts),

@@ -81,7 +81,7 @@ def greedy_decode(
 
 def read_summary(language: LanguageModel, decoded: Decoded, *, tokens: ResponseTokens) -> Tensor:
     """Hidden state (B, D) of ``<PER>``, read after each row; rows that never wrote it get the announcing tail first."""
-    return read_after(language, decoded.state, endings(decoded, tokens), fill=tokens.end)
+    return read_after(language, decoded.state, rows=endings(decoded, tokens), fill=tokens.end)
 
 
 def endings(decoded: Decoded, tokens: ResponseTokens) -> list[list[int]]:
@@ -89,7 +89,7 @@ def endings(decoded: Decoded, tokens: ResponseTokens) -> list[list[int]]:
     return [[tokens.summary] if summarised else [*tokens.tail, tokens.summary] for summarised in decoded.summarised]
 
 
-def read_after(language: LanguageModel, state: PrefixState, rows: Sequence[Sequence[int]], *, fill: int) -> Tensor:
+def read_after(language: LanguageModel, state: PrefixState, *, rows: Sequence[Sequence[int]], fill: int) -> Tensor:
     """Hidden state (B, D) of the last token of each row of ids, read after ``state``; ``fill`` pads shorter rows."""
     longest = max(len(row) for row in rows)
     device = state.lengths.device

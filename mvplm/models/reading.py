@@ -121,7 +121,7 @@ def read_lists(
         spans: (R, K, 2) in the lists' own positions, (0, 0) for names of other prompts. object_spans: (R, 2) or None.
         rows: R host integers, the row of the batch of each prompt.
     """
-    extension = _extend_in_blocks(llm, state, embeddings, valid=valid)
+    extension = _extend_in_blocks(llm, state, embeddings=embeddings, valid=valid)
     present = spans[..., 1] > spans[..., 0]
     # Every prompt holds a few of the K names: only those are pooled and projected, then put in their places.
     most = int(present.sum(1).max())
@@ -213,7 +213,7 @@ def _read_chunks(
     first = Extension(extension.hidden[:count], llm.branch(extension.state, range(count)))
     decoded = greedy_decode(llm, first, valid=valid[:count], tokens=tokens, max_new_tokens=max_new_tokens)
     responses = [[*ids, *ending] for ids, ending in zip(decoded.ids, endings(decoded, tokens), strict=True)]
-    summary = read_after(llm, extension.state, [responses[row] for row in rows], fill=tokens.end)
+    summary = read_after(llm, extension.state, rows=[responses[row] for row in rows], fill=tokens.end)
     forced = [not summarised for summarised in decoded.summarised]
     return Reading(names, PromptStates(rows, summary, present), _texts(decoded.ids, tokens), forced)
 
@@ -242,7 +242,7 @@ def _read_known(
     return Reading(known.names, states, _texts(decoded.ids, tokens), forced)
 
 
-def _extend_in_blocks(llm: LanguageModel, state: PrefixState, embeddings: Tensor, *, valid: Tensor) -> Extension:
+def _extend_in_blocks(llm: LanguageModel, state: PrefixState, *, embeddings: Tensor, valid: Tensor) -> Extension:
     """As ``extend``, a block of tokens after the other: no work on keys that come later, and less memory."""
     hidden = []
     for block, real in zip(embeddings.split(_BLOCK, dim=1), valid.split(_BLOCK, dim=1), strict=True):
