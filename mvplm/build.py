@@ -29,6 +29,7 @@ from mvplm.prompts import (
     RELEASED_CONTROLS,
     SUFFIX_TOKEN,
     SUMMARY_TOKEN,
+    PromptLayout,
     PromptStyle,
     PromptTokenizer,
     train_scenes_tokenizer,
@@ -152,6 +153,7 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
         ),
         denoising=_denoising(config),
         anchor_scale=model.decoder.anchor_scale,
+        chunking=config.vocab.chunking,
     )
 
 
@@ -243,6 +245,12 @@ def _denoising(config: Config) -> DenoisingSettings | None:
     return DenoisingSettings(budget=dn.budget, box_noise=dn.box_noise, label_noise=dn.label_noise, overflow=dn.overflow)
 
 
+def build_layout(config: Config) -> PromptLayout:
+    """What comes first in a prompt, and where long lists are cut."""
+    vocab = config.vocab
+    return PromptLayout(config.prompt.order, max_names=vocab.max_names, response_room=vocab.response_room)
+
+
 def build_collate(config: Config, tokenizer: PromptTokenizer) -> Callable[[Sequence[Sample]], Batch]:
     """The function that makes a batch of samples, in the frame and normalisation of the configuration."""
     return partial(
@@ -272,4 +280,5 @@ def build_postprocess(config: Config) -> PostprocessSettings:
         gres_fallback_top1=post.gres_fallback_top1,
         things_before_top_k=post.things_before_top_k,
         mask_chunk=post.mask_chunk,
+        box_names="own" if config.model.dn.anonymous > 0 else "overlap",
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mvplm.build import build_collate, build_style
+from mvplm.build import build_collate, build_layout, build_style
 from mvplm.config import Config, EvalSetConfig, SourceConfig
 from mvplm.data.catalog import get_dataset
 from mvplm.data.datasets.base import RecordSequence
@@ -133,6 +133,8 @@ def _unify_settings(config: Config, response: str) -> UnifySettings:
         caption_dropout=config.response.caption_dropout,
         dedupe=config.prompt.dedupe,
         style=build_style(config),
+        anonymous=config.model.dn.anonymous if config.model.dn.budget else 0.0,
+        layout=build_layout(config),
     )
 
 

@@ -3,13 +3,14 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mvplm.build import build_collate, build_style
+from mvplm.build import build_collate, build_layout, build_style
 from mvplm.config import Config
 from mvplm.data.images import load_image
 from mvplm.data.mapper import SampleMapper
@@ -18,13 +19,12 @@ from mvplm.engine.step import to_float32
 from mvplm.hub import HubMixin
 from mvplm.models.mvplm import MVPLM
 from mvplm.models.states import Perceived, VisualFeatures
+from mvplm.name_store import NameStore
 from mvplm.postprocess import PostprocessSettings, postprocess
-from mvplm.prompts import PromptTokenizer, clean_text
-from mvplm.structures import Batch, Expression, Perception, Record, Sample, Vocabulary
-
-WORD_TASKS = ("instance", "panoptic", "semantic", "detection", "grounding")
-SENTENCE_TASKS = ("referring",)
-THING_TASKS = ("instance", "detection")
+from mvplm.prompts import INSTRUCTION_FIRST, PromptTokenizer
+from mvplm.questions import BOX_TASK, Question, Request, make_sample, with_boxes, with_every_name
+from mvplm.structures import Batch, Perception, Sample, Vocabulary
+from mvplm.vocabularies import VocabularyMixin
 
 Picture = Any
 """A path, a PIL image, a uint8 RGB array (H, W, 3), or a tensor (3, H, W) of uint8 or of floats in [0, 1]."""
@@ -47,15 +47,6 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto", local_f
     return load_perceiver(name, device=device, dtype=dtype, local_files_only=local_files_only)
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked of one image: a list of names, or one expression."""
-
-    names: tuple[str, ...] = ()
-    isthing: tuple[bool, ...] = ()
-    expression: str | None = None
-
-
 @dataclass
 class EncodedImages:
     """Images that went through the vision encoder once, for any number of questions."""
@@ -74,7 +65,7 @@ class Looked:
     seconds: float
 
 
-class Perceiver(HubMixin):
+class Perceiver(VocabularyMixin, HubMixin):
     """A model with its tokenizer and settings.
 
     Args:
@@ -105,6 +96,8 @@ class Perceiver(HubMixin):
         self.dtype = dtype
         self.provenance = provenance
         self._current: EncodedImages | None = None
+        self.asked: Vocabulary | None = None
+        self.names = NameStore(self.model, tokenizer, config=config, autocast=self._autocast, dtype=dtype)
 
     @property
     def device(self) -> torch.device:
@@ -117,6 +110,7 @@ class Perceiver(HubMixin):
         *,
         classes: Sequence[str] | Sequence[Sequence[str]] | None = None,
         text: str | Sequence[str] | None = None,
+        boxes: Any = None,
         task: str | None = None,
         stuff: Iterable[str] | None = None,
         batch_size: int | None = None,
@@ -128,10 +122,14 @@ class Perceiver(HubMixin):
         Args:
             image: one picture or a list; None asks about the picture of :meth:`set_image`.
             classes: names to look for; one list for all images, or a list per image. Instance and detection look for
-                things only: names of stuff find nothing there.
+                things only: names of stuff find nothing there. A list may be of any length. Left out, the names of
+                :meth:`set_vocabulary` are asked for.
             text: an expression, or several about the same image (which is encoded once).
+            boxes: (P, 4) XYXY pixels of the original image, or ``BoxPrompts`` with a name for each box; a list of those
+                for a list of images. The answer has one instance per box, in the same order. Boxes without a name get
+                the best of ``classes``; ``text`` says how well each box fits.
             task: for ``classes`` instance (default), panoptic, semantic, detection or grounding; for ``text``
-                referring (default). Grounding takes every name for a phrase about a thing.
+                referring (default); for ``boxes`` boxes. Grounding takes every name for a phrase about a thing.
             stuff: which of the classes are stuff (sky, grass); by default those the model's vocabulary says.
             batch_size: images per forward pass.
             mode: "caption" lets the model describe the picture first, "skip" does not.
@@ -142,14 +140,14 @@ class Perceiver(HubMixin):
 
         Raises:
             ValueError: both or neither of ``classes`` and ``text``, nothing in them, a task that does not go with them,
-                a picture that cannot be read (the message names it).
+                boxes that are no boxes of the image, a picture that cannot be read (the message names it).
         """
-        task = _checked_task(task, classes=classes, text=text)
+        request = Request(task, classes, text=text, stuff=stuff, boxes=boxes, fallback=self.asked)
         several = isinstance(image, (list, tuple))
         if image is None and self._current is None:
             raise ValueError("give an image, or call set_image() first")
         pictures: list[Picture] = [None] if image is None else list(image) if several else [image]
-        questions = self._questions(len(pictures), several, task=task, classes=classes, text=text, stuff=stuff)
+        questions = request.questions(len(pictures), several=several, known_stuff=self.stuff_names())
         size = self.config.infer.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
@@ -158,9 +156,8 @@ class Perceiver(HubMixin):
             chunk = pictures[start : start + size]
             encoded = self._current if image is None else self.encode(chunk)
             assert encoded is not None
-            answers += self.ask(
-                encoded, questions[start : start + size], task=task, batch_size=size, mode=mode, settings=settings
-            )
+            part = questions[start : start + size]
+            answers += self.ask(encoded, part, task=request.task, batch_size=size, mode=mode, settings=settings)
         shaped: list[Any] = answers if text is not None and not isinstance(text, str) else [a[0] for a in answers]
         return shaped if several else shaped[0]
 
@@ -173,7 +170,7 @@ class Perceiver(HubMixin):
         """Run the vision side on some pictures."""
         arrays = [load_image(image) for image in images]
         mapper, probe = self.mapper("referring"), Question(expression="it")
-        samples = [_sample(mapper, array, question=probe, index=i) for i, array in enumerate(arrays)]
+        samples = [make_sample(mapper, array, question=probe, index=i) for i, array in enumerate(arrays)]
         batch = self._collate(samples)
         with torch.inference_mode(), self._autocast():
             features = self.model.encode(batch.images, batch.valid_sizes)
@@ -196,14 +193,27 @@ class Perceiver(HubMixin):
             chunk = rows[start : start + batch_size]
             # Without a record there are no phrases to collect: the names themselves are listed, as for detection.
             phrases = task == "grounding"
-            mapper = self.mapper("detection" if phrases else task, mode, sentences=task if phrases else None)
-            samples = [_sample(mapper, encoded.arrays[i], question=question, index=i) for i, question in chunk]
+            listed = "referring" if chunk[0][1].expression is not None else "detection"
+            make = partial(
+                self.mapper,
+                listed if phrases or task == BOX_TASK else task,
+                mode,
+                sentences=task if phrases else None,
+            )
+            mappers = {kind: make(with_object=kind) for kind in {question.nameless for _, question in chunk}}
+            samples = [
+                make_sample(mappers[question.nameless], encoded.arrays[i], question=question, index=i)
+                for i, question in chunk
+            ]
             features = encoded.features.select([i for i, _ in chunk])
-            looked = self.look(self._collate(samples), features=features, mode=mode)
+            batch = self._collate(samples)
+            if task == BOX_TASK:
+                batch = with_boxes(batch, [question for _, question in chunk])
+            looked = self.look(batch, features=features, mode=mode)
             found = self.answer(looked, task=task, settings=settings)
             for (i, question), perception in zip(chunk, found, strict=True):
                 perception._image = encoded.arrays[i]
-                answers[i].append(_with_every_name(perception, question))
+                answers[i].append(with_every_name(perception, question))
         return answers
 
     def look(self, batch: Batch, *, features: VisualFeatures | None = None, mode: str | None = None) -> "Looked":
@@ -217,11 +227,13 @@ class Perceiver(HubMixin):
         started = time.perf_counter()
         with torch.inference_mode(), self._autocast():
             batch = batch.to(self.device)
+            apart = self.config.prompt.order == INSTRUCTION_FIRST and batch.family == "word" and batch.asides is None
             perceived = self.model.perceive(
                 batch,
                 mode=mode or self.config.infer_mode,
                 visual=features,
                 max_new_tokens=self.config.infer.max_new_tokens,
+                known=self.names.known(batch) if apart else None,
             )
         captions: list[str | None] = [None] * len(batch)
         if perceived.caption_ids is not None:
@@ -242,12 +254,15 @@ class Perceiver(HubMixin):
             perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
         return found
 
-    def mapper(self, task: str, mode: str | None = None, *, sentences: str | None = None) -> SampleMapper:
+    def mapper(
+        self, task: str, mode: str | None = None, *, sentences: str | None = None, with_object: bool = False
+    ) -> SampleMapper:
         """The mapper from records to samples of a public task, without targets and without drawing anything.
 
         Args:
             task: a public task. mode: see :meth:`predict`.
             sentences: where prompts differ between tasks, use those of this one; by default "res" for expressions.
+            with_object: end lists of names with the word "object", which stands for anything.
         """
         style = replace(build_style(self.config), task=sentences or ("res" if task == "referring" else None))
         skip = (mode or self.config.infer_mode) == "skip"
@@ -257,7 +272,13 @@ class Perceiver(HubMixin):
             num_image_tokens=self.config.num_image_tokens,
             task="gres" if task == "referring" else task,
             training=False,
-            settings=UnifySettings(open_prompt=not skip, dedupe=self.config.prompt.dedupe, style=style),
+            settings=UnifySettings(
+                open_prompt=not skip,
+                dedupe=self.config.prompt.dedupe,
+                style=style,
+                anonymous=float(with_object),
+                layout=build_layout(self.config),
+            ),
             max_length=self.config.prompt.max_length,
             keep_target=False,
         )
@@ -269,86 +290,8 @@ class Perceiver(HubMixin):
     def _collate(self, samples: Sequence[Sample]) -> Batch:
         return self.collate(samples).to(self.device)
 
-    def _questions(
-        self,
-        count: int,
-        several: bool,
-        *,
-        task: str,
-        classes: Sequence[str] | Sequence[Sequence[str]] | None,
-        text: str | Sequence[str] | None,
-        stuff: Iterable[str] | None,
-    ) -> list[list[Question]]:
-        if text is not None:
-            texts = [text] if isinstance(text, str) else list(text)
-            return [[Question(expression=expression) for expression in texts]] * count
-        assert classes is not None
-        nested = bool(classes) and not isinstance(classes[0], str)
-        if nested and (not several or len(classes) != count):
-            raise ValueError(f"a list of class lists needs one per image: got {len(classes)} for {count} image(s)")
-        lists = [_cleaned(entry) for entry in classes] if nested else [_cleaned(classes)] * count
-        known = self._stuff_names() if stuff is None else {name.lower() for name in _cleaned(stuff, "stuff")}
-        questions = []
-        for names in lists:
-            isthing = tuple(task == "grounding" or name.lower() not in known for name in names)
-            if task in THING_TASKS and not any(isthing):
-                raise ValueError(f"task {task!r} looks for things, but all classes are stuff: {', '.join(names)}")
-            questions.append([Question(names, isthing)])
-        return questions
-
-    def _stuff_names(self) -> set[str]:
-        if self.vocabulary is None:
-            return set()
-        pairs = zip(self.vocabulary.names, self.vocabulary.isthing, strict=True)
-        return {name.lower() for name, isthing in pairs if not isthing}
-
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
-
-
-def _checked_task(task: str | None, *, classes: Any, text: Any) -> str:
-    if (classes is None) == (text is None):
-        raise ValueError("give either classes=[...] or text='...', not both and not neither")
-    if isinstance(classes, str):
-        raise ValueError(f"classes must be a list of names, got the string {classes!r}")
-    if classes is not None and not len(classes):
-        raise ValueError("classes is empty: give at least one name")
-    if text is not None and not len(text):
-        raise ValueError("text is empty: say what to look for")
-    choices = WORD_TASKS if text is None else SENTENCE_TASKS
-    if task is not None and task not in choices:
-        asked = "classes" if text is None else "text"
-        raise ValueError(f"task {task!r} does not go with {asked}=; choose one of {', '.join(choices)}")
-    return task or choices[0]
-
-
-def _cleaned(names: Any, what: str = "classes") -> tuple[str, ...]:
-    """Names with their whitespace collapsed. Raises ValueError for a bare string, an empty list or an empty name."""
-    if isinstance(names, str):
-        raise ValueError(f"{what} must be a list of names, got the string {names!r}")
-    cleaned = tuple(clean_text(name) for name in names)
-    if what == "classes" and not cleaned:
-        raise ValueError("classes is empty: give at least one name")
-    return cleaned
-
-
-def _with_every_name(perception: Perception, question: Question) -> Perception:
-    """The answer with the names that were asked; a prompt about things leaves those of stuff out."""
-    if question.expression is not None or len(perception.query) == len(question.names):
-        return perception
-    instances = perception.instances
-    assert instances is not None
-    places = torch.tensor([place for place, isthing in enumerate(question.isthing) if isthing])
-    moved = replace(instances, class_index=places[instances.class_index])
-    return replace(perception, query=list(question.names), instances=moved)
-
-
-def _sample(mapper: SampleMapper, array: np.ndarray, *, question: Question, index: int) -> Sample:
-    size = (int(array.shape[0]), int(array.shape[1]))
-    if question.expression is not None:
-        record = Record(index, array, size, expressions=(Expression(question.expression, ()),))
-        return mapper(record, expression=0)
-    return mapper(Record(index, array, size, vocabulary=Vocabulary(question.names, question.isthing)))
 
 
 def _caption(text: str) -> str | None:

@@ -237,7 +237,7 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     )
     count = -(-count // world)
     seen: set[int] = set()
-    with _progress(count, entry.task) as advance:
+    with progress_bar(count, entry.task) as advance:
         for batch in batches:
             looked = perceiver.look(batch.batch)
             found = {asked: perceiver.answer(looked, task=asked) for asked in evaluator.tasks}
@@ -254,7 +254,7 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
 
 
 @contextmanager
-def _progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
+def progress_bar(total: int, description: str) -> Iterator[Callable[[int], None]]:
     """A bar on standard error; yields a function that takes the number of records done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -11,7 +11,7 @@ from mvplm.cli.guard import say
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
 
-HELP = "Data sets: list, check, show, and draw scenes."
+HELP = "Data sets: list, check, show, turn boxes into masks, and draw scenes."
 EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
@@ -95,6 +95,38 @@ def show(
     _print_tokens(source, config_file, number=number, start=start)
 
 
+def masks(
+    name: Annotated[str, typer.Argument(help="Name in the catalog.")],
+    options: Options = None,
+    *,
+    weights: Annotated[str, typer.Option(help="Shipped weights, a directory, or a Hub id.")],
+    out: Annotated[Path, typer.Option(help="COCO file to write.", show_default=False)],
+    root: Root = None,
+    limit: Annotated[int, typer.Option(min=0, help="Only so many records; 0: all.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+) -> None:
+    """Give every box of a data set a mask; writes a COCO instance file. Stopped work goes on where it was."""
+    from mvplm.box_masks import boxes_to_masks
+    from mvplm.data.catalog import get_dataset
+    from mvplm.data.options import parse_options
+    from mvplm.perceiver import load
+    from mvplm.runs import progress_bar
+
+    given = parse_options(options or [])
+    if root is not None:
+        given["root"] = str(root)
+    dataset = get_dataset(name, **given)
+    perceiver = load(weights, device=device)
+    source = f"{name} {sorted(given.items())} {weights}"
+    with progress_bar(min(limit, len(dataset)) if limit else len(dataset), "boxes to masks") as advance:
+        done = boxes_to_masks(
+            perceiver, dataset, out=out, source=source, limit=limit, batch_size=batch_size, progress=advance
+        )
+    left_out = f", {done.skipped} boxes without area left out" if done.skipped else ""
+    say(f"{done.made} masks made, {done.kept} kept{left_out}: {done.path}", style="green")
+
+
 def _print_tokens(source: "SourceConfig", config_file: Path | None, *, number: int, start: int) -> None:
     from dataclasses import replace
 
@@ -134,5 +166,6 @@ COMMANDS = {
     "list": (list_known, "mvplm data list"),
     "check": (check, "mvplm data check coco_mini/val --root datasets"),
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
+    "masks": (masks, "mvplm data masks coco_folder split=train --root my_data --weights my_model --out masks.json"),
     "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
 }

@@ -44,13 +44,31 @@ class PromptConfig(Section):
 
     Attributes:
         style: wording: "paper", or "released", that of the public checkpoints.
+        order: "image_first", or "instruction_first": description and names (or the expression) before the image.
         max_length: longest prompt in tokens, visual tokens included; longer ones are an error.
         dedupe: let equal names share one span instead of refusing them.
     """
 
     style: str = setting("paper", choices=("paper", "released"))
+    order: str = setting("image_first", choices=("image_first", "instruction_first"))
     max_length: int = setting(2048, low=16)
     dedupe: bool = False
+
+
+@dataclass
+class VocabConfig(Section):
+    """Lists of names at inference that are too long for one prompt.
+
+    Attributes:
+        max_names: most names of one prompt.
+        response_room: tokens kept free beside a list for the response.
+        chunking: "shared_prefix": the parts share what stands before the list, and one selection, one decoder pass and
+            one softmax run over all names; "per_chunk_queries": every part selects queries of its own.
+    """
+
+    max_names: int = setting(320, low=1)
+    response_room: int = setting(192, low=0)
+    chunking: str = setting("shared_prefix", choices=("shared_prefix", "per_chunk_queries"))
 
 
 @dataclass

@@ -213,12 +213,15 @@ class DenoisingConfig(Section):
         box_noise: largest relative shift and scale of a noised box.
         label_noise: probability of a wrong name.
         overflow: with more targets than slots "subsample" them or "skip" denoising for the step.
+        anonymous: probability that a list ends with the word "object" and all noised targets of its image are asked for
+            by that word: what box prompts without a name need.
     """
 
     budget: int = setting(100, low=0)
     box_noise: float = setting(0.4, low=0, high=1)
     label_noise: float = setting(0.0, low=0, high=1)
     overflow: str = setting("subsample", choices=("subsample", "skip"))
+    anonymous: float = setting(0.0, low=0, high=1)
 
 
 @dataclass

@@ -36,6 +36,7 @@ _TINY: dict[str, Any] = {
     },
     "image": {"size": 192},
     "prompt": {"max_length": 512},
+    "vocab": {"response_room": 48},
     "match": {"num_points": 512},
     "loss": {"num_points": 512},
 }

@@ -12,6 +12,7 @@ from mvplm.config.data import (
     NamesConfig,
     PromptConfig,
     ResponseConfig,
+    VocabConfig,
 )
 from mvplm.config.model import ModelConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
@@ -24,7 +25,7 @@ class Config(Section):
     Attributes:
         behaviour: set of conventions the network follows: "paper", or "released", that of the public checkpoints. It
             gives the settings it stands for their values when a file is loaded; every one can be overridden.
-        model, image, boxes, prompt, response, names: what the network is and sees.
+        model, image, boxes, prompt, response, names, vocab: what the network is and sees.
         match, loss, optim, train, data: how it is trained.
         eval, post, infer: how it is measured and run.
     """
@@ -36,6 +37,7 @@ class Config(Section):
     prompt: PromptConfig = field(default_factory=PromptConfig)
     response: ResponseConfig = field(default_factory=ResponseConfig)
     names: NamesConfig = field(default_factory=NamesConfig)
+    vocab: VocabConfig = field(default_factory=VocabConfig)
     match: MatchConfig = field(default_factory=MatchConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -104,6 +106,8 @@ def _released_problems(config: Config) -> list[str]:
         ),
     ]
     found += [f"{first} and {second} go together" for first, given, second, other in pairs if given != other]
+    if released and config.prompt.order != "image_first":
+        found.append(f"prompt.style 'released' has the image first, prompt.order is {config.prompt.order!r}")
     if model.query.base == "none" and model.query.fusion != "visual_only":
         found.append(
             f"model.query.base is 'none', so model.query.fusion must be 'visual_only', not {model.query.fusion!r}"

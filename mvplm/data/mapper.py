@@ -11,7 +11,7 @@ from torch import Tensor
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_masks, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
-from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_released
+from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_question, render_released
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
 from mvplm.structures.masks import decode_mask
@@ -30,7 +30,7 @@ class SampleMapper:
         task: one of the tasks of a sample.
         training: draw names, order and captions at random; otherwise the caller's order and no response.
         settings: how names and responses are chosen. Without ``room`` in them, lists of names are cut in training so
-            that the prompt keeps within ``max_length``.
+            that the prompt keeps within ``max_length``; in evaluation the layout says where a longer list is cut.
         phrase_pool: phrases of the whole dataset, negatives for phrase grounding.
         max_length: longest prompt in tokens.
         keep_target: attach the target (always wanted in training; optional in evaluation).
@@ -87,7 +87,7 @@ class SampleMapper:
             phrase_pool=self.phrase_pool,
             count_tokens=self._count_tokens,
         )
-        prompt = self._render(unified.conversation)
+        prompt, *further = self._prompts(unified.conversation)
         target = None
         if self.keep_target and unified.family != "caption":
             target = build_target(unified.annotations, record.size, image_size=self.image_size)
@@ -99,6 +99,7 @@ class SampleMapper:
             family=unified.family,
             use_stuff=unified.use_stuff,
             prompt=prompt,
+            further=tuple(further),
             names=tuple(unified.names),
             isthing=tuple(unified.isthing),
             target=target,
@@ -117,14 +118,15 @@ class SampleMapper:
         samples = [self(record, epoch=epoch, index=index, expression=place) for place in chosen]
         return [replace(sample, image=samples[0].image) for sample in samples]
 
-    def _render(self, conversation: Conversation) -> RenderedPrompt:
-        style = self.settings.style
+    def _prompts(self, conversation: Conversation) -> list[RenderedPrompt]:
+        """One prompt in training; in evaluation more where a list is too long for one."""
+        style, layout = self.settings.style, self.settings.layout
         sizes = {"num_image_tokens": self.num_image_tokens, "max_length": self.max_length}
-        if style.templates == "paper":
-            return render(conversation, self.tokenizer, style=style, **sizes)
-        return render_released(
-            conversation, self.tokenizer, style=style, task=self.task, training=self.training, **sizes
-        )
+        if not self.training:
+            return render_question(conversation, self.tokenizer, layout=layout, style=style, task=self.task, **sizes)
+        if style.templates == "released":
+            return [render_released(conversation, self.tokenizer, style=style, task=self.task, training=True, **sizes)]
+        return [render(conversation, self.tokenizer, style=style, order=layout.order, **sizes)]
 
     def _picture(self, record: Record) -> Tensor:
         image = load_image(record.image)

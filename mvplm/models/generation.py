@@ -82,13 +82,21 @@ def greedy_decode(
 
 def read_summary(language: LanguageModel, decoded: Decoded, *, tokens: ResponseTokens) -> Tensor:
     """Hidden state (B, D) of ``<PER>``, read after each row; rows that never wrote it get the announcing tail first."""
-    endings = [[tokens.summary] if summarised else [*tokens.tail, tokens.summary] for summarised in decoded.summarised]
-    longest = max(len(ending) for ending in endings)
-    device = decoded.state.lengths.device
-    ids = torch.tensor([ending + [tokens.end] * (longest - len(ending)) for ending in endings], device=device)
-    valid = torch.tensor([[i < len(ending) for i in range(longest)] for ending in endings], device=device)
-    extension = language.extend(decoded.state, language.embed(ids), valid=valid)
-    return last_states(extension.hidden, valid)
+    return read_after(language, decoded.state, rows=endings(decoded, tokens), fill=tokens.end)
+
+
+def endings(decoded: Decoded, tokens: ResponseTokens) -> list[list[int]]:
+    """What is still to be read of each row: ``<PER>``, with the announcing tail where the row did not write it."""
+    return [[tokens.summary] if summarised else [*tokens.tail, tokens.summary] for summarised in decoded.summarised]
+
+
+def read_after(language: LanguageModel, state: PrefixState, *, rows: Sequence[Sequence[int]], fill: int) -> Tensor:
+    """Hidden state (B, D) of the last token of each row of ids, read after ``state``; ``fill`` pads shorter rows."""
+    longest = max(len(row) for row in rows)
+    device = state.lengths.device
+    ids = torch.tensor([[*row, *[fill] * (longest - len(row))] for row in rows], device=device)
+    valid = torch.tensor([[i < len(row) for i in range(longest)] for row in rows], device=device)
+    return last_states(language.extend(state, language.embed(ids), valid=valid).hidden, valid)
 
 
 def strip_tail(ids: Sequence[int], tail: Sequence[int]) -> list[int]:

@@ -124,35 +124,41 @@ class LanguageModel(nn.Module):
         rows = [torch.cat([text[i, :s], visual[i], text[i, s + count :]]) for i, s in enumerate(starts)]
         return torch.stack(rows)
 
-    def forward(self, embeddings: Tensor, valid: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, valid: Tensor, *, asides: Tensor | None = None) -> Tensor:
         """Hidden states (B, T, D) after the final norm.
 
         Args:
             embeddings: (B, T, D) input vectors. valid: (B, T) bool, False on padding, on either side.
+            asides: (B, 2) int64, a span of each row that the tokens after it do not look at and do not count in their
+                positions; (0, 0) for none.
         """
-        return self.read(embeddings, valid).hidden
+        return self.read(embeddings, valid, asides=asides).hidden
 
-    def read(self, embeddings: Tensor, valid: Tensor, *, mean: bool = False) -> Reading:
+    def read(self, embeddings: Tensor, valid: Tensor, *, mean: bool = False, asides: Tensor | None = None) -> Reading:
         """As ``forward``; with ``mean`` also the mean over the input, every layer and the final norm's output.
 
         The last layer counts after the final norm, the others before it: L + 1 tensors for L layers.
         """
-        output = self.model(
-            inputs_embeds=embeddings,
-            attention_mask=self._attention_mask(valid, valid.shape[1]),
-            position_ids=_positions(valid),
-            use_cache=False,
-            output_hidden_states=mean,
-        )
-        return Reading(output.last_hidden_state, _layer_mean(output) if mean else None)
+        mask, positions = self._attention_mask(valid, valid.shape[1], asides=asides), _positions(valid, asides)
+        return self._read(embeddings, mask=mask, positions=positions, mean=mean)
 
-    def prefill(self, embeddings: Tensor, valid: Tensor, *, mean: bool = False) -> Extension:
-        """As ``read``, and remembers the prefix."""
-        from transformers import DynamicCache
+    def prefill(
+        self, embeddings: Tensor, valid: Tensor, *, mean: bool = False, asides: Tensor | None = None
+    ) -> Extension:
+        """As ``read``, and remembers the prefix, asides left out."""
+        cache = self._empty_cache()
+        mask, positions = self._attention_mask(valid, valid.shape[1], asides=asides), _positions(valid, asides)
+        reading = self._read(embeddings, mask=mask, positions=positions, mean=mean, cache=cache)
+        kept = valid if asides is None else valid & ~_inside(asides, valid.shape[1])
+        return Extension(reading.hidden, PrefixState(cache, kept, kept.sum(1)), mean=reading.mean)
 
-        empty = valid[:, :0]
-        state = PrefixState(DynamicCache(config=self.model.config), empty, empty.sum(1))
-        return self.extend(state, embeddings, valid=valid, mean=mean)
+    def branch(self, state: PrefixState, rows: Sequence[int]) -> PrefixState:
+        """A state whose rows are copies of the given rows; the original is not touched by what is read after it."""
+        index = torch.tensor(list(rows), device=state.valid.device)
+        cache = self._empty_cache()
+        for number, layer in enumerate(state.cache.layers):
+            cache.update(layer.keys.index_select(0, index), layer.values.index_select(0, index), number)
+        return PrefixState(cache, state.valid.index_select(0, index), state.lengths.index_select(0, index))
 
     def extend(self, state: PrefixState, embeddings: Tensor, *, valid: Tensor, mean: bool = False) -> Extension:
         """Read n more tokens after a prefix.
@@ -163,16 +169,10 @@ class LanguageModel(nn.Module):
             mean: see ``read``.
         """
         seen = torch.cat([state.valid, valid], dim=1)
-        output = self.model(
-            inputs_embeds=embeddings,
-            attention_mask=self._attention_mask(seen, valid.shape[1]),
-            position_ids=state.lengths[:, None] + _positions(valid),
-            use_cache=True,
-            output_hidden_states=mean,
-            **{self._cache_argument: state.cache},
-        )
+        mask, positions = self._attention_mask(seen, valid.shape[1]), state.lengths[:, None] + _positions(valid)
+        reading = self._read(embeddings, mask=mask, positions=positions, mean=mean, cache=state.cache)
         after = PrefixState(state.cache, seen, state.lengths + valid.sum(1))
-        return Extension(output.last_hidden_state, after, mean=_layer_mean(output) if mean else None)
+        return Extension(reading.hidden, after, mean=reading.mean)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits (..., rows) float32; ids the tokenizer does not know are -inf."""
@@ -195,10 +195,29 @@ class LanguageModel(nn.Module):
         logits = self.logits(hidden.flatten(0, 1).index_select(0, supervised))
         return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
 
-    def _attention_mask(self, valid: Tensor, queries: int) -> Tensor:
+    def _empty_cache(self) -> Any:
+        from transformers import DynamicCache
+
+        return DynamicCache(config=self.model.config)
+
+    def _read(self, embeddings: Tensor, *, mask: Tensor, positions: Tensor, mean: bool, cache: Any = None) -> Reading:
+        """One run of the base model; ``cache`` grows in place."""
+        output = self.model(
+            inputs_embeds=embeddings,
+            attention_mask=mask,
+            position_ids=positions,
+            use_cache=cache is not None,
+            output_hidden_states=mean,
+            **({} if cache is None else {self._cache_argument: cache}),
+        )
+        return Reading(output.last_hidden_state, _layer_mean(output) if mean else None)
+
+    def _attention_mask(self, valid: Tensor, queries: int, *, asides: Tensor | None = None) -> Tensor:
         """Causal mask over real keys (B, 1, queries, keys), built here so that nothing is read back to the host."""
         implementation = self.model.config._attn_implementation
         if implementation not in ("sdpa", "eager"):
+            if asides is not None:
+                raise ValueError(f"lists before the image need attention 'sdpa' or 'eager', got {implementation!r}")
             return valid
         keys = valid.shape[1]
         reach = torch.arange(keys - queries, keys, device=valid.device)
@@ -206,6 +225,9 @@ class LanguageModel(nn.Module):
         # A padded query still sees its own key, so that no softmax runs over nothing.
         own = torch.arange(keys, device=valid.device) == reach[:, None]
         mask = ((allowed & valid[:, None]) | own)[:, None]
+        if asides is not None:
+            behind = reach >= asides[:, 1:]
+            mask = mask & ~(behind[:, :, None] & _inside(asides, keys)[:, None])[:, None]
         if implementation == "sdpa":
             return mask
         dtype = self.model.dtype
@@ -217,5 +239,16 @@ def _layer_mean(output: Any) -> Tensor:
     return torch.stack([states.float() for states in output.hidden_states]).mean(0)
 
 
-def _positions(valid: Tensor) -> Tensor:
-    return (valid.long().cumsum(1) - 1).clamp(min=0)
+def _positions(valid: Tensor, asides: Tensor | None = None) -> Tensor:
+    """Positions (B, T) of real tokens; they go on after an aside as if it were not there."""
+    positions = (valid.long().cumsum(1) - 1).clamp(min=0)
+    if asides is None:
+        return positions
+    behind = torch.arange(positions.shape[1], device=positions.device) >= asides[:, 1:]
+    return positions - behind * (asides[:, 1:] - asides[:, :1])
+
+
+def _inside(spans: Tensor, length: int) -> Tensor:
+    """(B, length) bool, True inside each row's span (B, 2)."""
+    places = torch.arange(length, device=spans.device)
+    return (places >= spans[:, :1]) & (places < spans[:, 1:])

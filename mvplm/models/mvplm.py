@@ -8,14 +8,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from mvplm.models.denoising import DenoisingSettings, build_denoising, denoising_mask
+from mvplm.models.chunk_queries import CHUNKINGS, queries_of_chunks
+from mvplm.models.denoising import DenoisingQueries, DenoisingSettings, denoising_mask
 from mvplm.models.generation import ResponseTokens, greedy_decode, read_summary, strip_tail
 from mvplm.models.idle import exact_zero
+from mvplm.models.leading import leading_predictions, leading_queries
 from mvplm.models.parts import Parts
 from mvplm.models.queries import Queries, StuffQueries
+from mvplm.models.reading import KnownNames, NameSpans, NameStates, PromptStates, embed_names, read_parts
 from mvplm.models.selection import Selected
 from mvplm.models.states import Generation, Perceived, VisualFeatures
 from mvplm.structures import Batch, PerceptionOutput, PredictionSet
+from mvplm.structures.choices import check_choice
 
 MODES = ("caption", "skip")
 
@@ -25,15 +29,19 @@ class _Asked:
     """What is looked for.
 
     Attributes:
-        text: (B, K, C) embeddings of names or expression. summary: (B, D), or None for a model that reads none.
-        with_masks: whether masks are wanted.
-        no_object: (B, C) embedding of the name that stands for no object, or None where that is learned.
+        names: embeddings of names or expression. summary: (B, D), or None for a model that reads none.
+        with_masks: whether masks are wanted. prompts: those of long lists, or None.
     """
 
-    text: Tensor
+    names: NameStates
     summary: Tensor | None
     with_masks: bool
-    no_object: Tensor | None = None
+    prompts: PromptStates | None = None
+
+    @property
+    def text(self) -> Tensor:
+        """(B, K, C) embeddings of names or expression."""
+        return self.names.text
 
 
 class MVPLM(nn.Module):
@@ -44,6 +52,8 @@ class MVPLM(nn.Module):
         tokens: ids that frame a response.
         denoising: noise and budget of the denoising queries; None trains without.
         anchor_scale: which level proposes small boxes, "fine_small" or "coarse_small".
+        chunking: how a list in several prompts becomes queries: "shared_prefix" selects once over all names,
+            "per_chunk_queries" once per prompt.
     """
 
     def __init__(
@@ -53,8 +63,10 @@ class MVPLM(nn.Module):
         tokens: ResponseTokens,
         denoising: DenoisingSettings | None = None,
         anchor_scale: str = "fine_small",
+        chunking: str = "shared_prefix",
     ) -> None:
         super().__init__()
+        self.chunking = check_choice("chunking", chunking, choices=CHUNKINGS)
         if (parts.selector is None) != (parts.query.fusion == "base_only"):
             raise ValueError('a selector is needed exactly when the fusion is not "base_only"')
         self.encoder = parts.encoder
@@ -95,21 +107,26 @@ class MVPLM(nn.Module):
             In training all prediction sets, the selection set, denoising and ``lm_loss``; at inference one set.
 
         Raises:
-            ValueError: for captions (see ``caption_loss``), or features of another number of images.
+            ValueError: for captions (see ``caption_loss``), lists in several prompts (see ``perceive``), or features
+                of another number of images.
         """
         if batch.family == "caption":
             raise ValueError("captions have nothing to perceive; use caption_loss or generate")
+        if batch.further is not None:
+            raise ValueError("a list in several prompts is read by perceive")
         supervised = self.training and batch.targets is not None
         if supervised and batch.box_format is not self.pixel_decoder.box_format:
             wanted = self.pixel_decoder.box_format.value
             raise ValueError(f"this model learns boxes as {wanted}, the batch has {batch.box_format.value}")
         visual = self._visual(batch, visual)
-        reading = self.llm.read(self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean)
+        reading = self.llm.read(
+            self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean, asides=batch.asides
+        )
         hidden = reading.hidden
         with_masks = any(t.masks is not None for t in batch.targets) if supervised else not boxes_only
         states = hidden if reading.mean is None else reading.mean
         summary = self._summary(batch, hidden) if self.reads_summary else None
-        asked = _Asked(self._text(batch, states), summary, with_masks, self._no_object(batch, states))
+        asked = _Asked(self._text(batch, states), summary, with_masks)
         output = self._look(batch, visual, asked=asked)
         if not supervised:
             return output
@@ -136,22 +153,19 @@ class MVPLM(nn.Module):
             max_new_tokens: most tokens per row.
         """
         visual = self._visual(batch, visual)
-        prefix = self.llm.prefill(self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean)
+        prefix = self.llm.prefill(
+            self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean, asides=batch.asides
+        )
         decoded = greedy_decode(
             self.llm, prefix, valid=batch.attention_mask, tokens=self.tokens, max_new_tokens=max_new_tokens
         )
         ids = [strip_tail(row, self.tokens.tail) for row in decoded.ids]
         forced = [not summarised for summarised in decoded.summarised]
         if batch.family == "caption":
-            return Generation(ids, forced, summary=None, text_embeddings=None)
+            return Generation(ids, forced, summary=None, names=None)
+        summary = read_summary(self.llm, decoded, tokens=self.tokens)
         states = prefix.hidden if prefix.mean is None else prefix.mean
-        return Generation(
-            ids,
-            forced,
-            summary=read_summary(self.llm, decoded, tokens=self.tokens),
-            text_embeddings=self._text(batch, states),
-            no_object=self._no_object(batch, states),
-        )
+        return Generation(ids, forced, summary=summary, names=self._text(batch, states))
 
     @torch.no_grad()
     def perceive(
@@ -162,6 +176,7 @@ class MVPLM(nn.Module):
         visual: VisualFeatures | None = None,
         max_new_tokens: int = 192,
         boxes_only: bool = False,
+        known: KnownNames | None = None,
     ) -> Perceived:
         """Answer at inference.
 
@@ -170,6 +185,7 @@ class MVPLM(nn.Module):
             mode: "caption" writes the response first; "skip" is one forward.
             visual: features of the images when they are known already.
             max_new_tokens: most tokens of a response. boxes_only: leave the masks out.
+            known: embeddings of the names, for prompts that leave their list out.
 
         Raises:
             ValueError: for another mode, in training mode, for open prompts in mode "skip", or for mode "caption" with
@@ -180,15 +196,28 @@ class MVPLM(nn.Module):
         if self.training:
             raise ValueError("perceive needs the model in eval mode; call model.eval() first")
         visual = self._visual(batch, visual)
+        if mode == "skip" and self.reads_summary and bool((batch.summary_index < 0).any()):
+            raise ValueError('mode "skip" needs prompts that contain <PER>; render them with a response')
+        if mode == "caption" and not self.reads_summary:
+            raise ValueError('this model has no summary token to write; use mode "skip"')
+        if known is not None or batch.further is not None:
+            reading = read_parts(
+                self.llm,
+                self.text,
+                batch=batch,
+                visual=visual.tokens,
+                known=known,
+                tokens=self.tokens,
+                mode=mode,
+                max_new_tokens=max_new_tokens,
+            )
+            asked = _Asked(reading.names, reading.prompts.mean(len(batch)), not boxes_only, reading.prompts)
+            return Perceived(self._look(batch, visual, asked=asked), reading.ids, reading.forced)
         if mode == "skip":
-            if self.reads_summary and bool((batch.summary_index < 0).any()):
-                raise ValueError('mode "skip" needs prompts that contain <PER>; render them with a response')
             output = self(batch, visual=visual, boxes_only=boxes_only)
             return Perceived(output, caption_ids=None, forced=[False] * len(batch))
-        if not self.reads_summary:
-            raise ValueError('this model has no summary token to write; use mode "skip"')
         generation = self.generate(batch, visual=visual, max_new_tokens=max_new_tokens)
-        asked = _Asked(generation.text_embeddings, generation.summary, not boxes_only, generation.no_object)
+        asked = _Asked(generation.names, generation.summary, not boxes_only)
         return Perceived(self._look(batch, visual, asked=asked), generation.caption_ids, generation.forced)
 
     def _visual(self, batch: Batch, visual: VisualFeatures | None) -> VisualFeatures:
@@ -210,33 +239,36 @@ class MVPLM(nn.Module):
         place = batch.summary_index.clamp(min=0)[:, None, None].expand(-1, 1, hidden.shape[-1])
         return hidden.gather(1, place)[:, 0]
 
-    def _no_object(self, batch: Batch, states: Tensor) -> Tensor | None:
-        if batch.no_object_spans is None:
-            return None
-        everywhere = torch.ones_like(batch.no_object_spans[:, None, 0], dtype=torch.bool)
-        return self.text(states, batch.no_object_spans[:, None], mask=everywhere, family="word")[:, 0]
-
-    def _text(self, batch: Batch, hidden: Tensor) -> Tensor:
-        return self.text(hidden, batch.name_spans, mask=batch.name_mask, family=batch.family)
+    def _text(self, batch: Batch, hidden: Tensor) -> NameStates:
+        spans = NameSpans.of(batch)
+        return embed_names(self.text, hidden, spans=spans, mask=batch.name_mask, family=batch.family)
 
     def _look(self, batch: Batch, visual: VisualFeatures, *, asked: _Asked) -> PerceptionOutput:
         """Queries, decoder and heads for text embeddings and summaries that are known."""
         pixel = visual.pixel
-        selected = self._select(batch, visual, text=asked.text)
-        queries = self.query(asked.summary, selected)
+        per_chunk = batch.further is not None and self.chunking == "per_chunk_queries"
+        selected = None if per_chunk else self._select(batch, visual, text=asked.text)
+        if per_chunk:
+            queries = self._queries_of_chunks(batch, visual, asked=asked)
+        else:
+            queries = self.query(asked.summary, selected)
         matching = queries.content.shape[1]
-        stuff = self.stuff if batch.use_stuff else None
+        stuff = self.stuff if batch.use_stuff and not per_chunk else None
         if stuff is not None:
             queries = queries.join(stuff(len(batch)))
-        noised = None
-        if self.training and self.denoising is not None and batch.family == "word" and batch.targets is not None:
-            noised = build_denoising(batch.targets, asked.text, name_mask=batch.name_mask, settings=self.denoising)
-        mask = None
-        if noised is not None:
+        leading = leading_queries(
+            batch,
+            asked.names,
+            training=self.training,
+            settings=self.denoising,
+            box_format=self.pixel_decoder.box_format,
+        )
+        noised, mask = leading if isinstance(leading, DenoisingQueries) else None, None
+        if leading is not None:
             mask = denoising_mask(
-                noised.groups, noised.slots, matching=queries.content.shape[1], device=asked.text.device
+                leading.groups, leading.slots, matching=queries.content.shape[1], device=asked.text.device
             )
-            queries = noised.queries.join(queries)
+            queries = leading.queries.join(queries)
         states = self.decoder(
             queries.content,
             queries.references,
@@ -245,7 +277,7 @@ class MVPLM(nn.Module):
             attention_mask=mask,
             all_layers=self.training,
         )
-        head = 0 if noised is None else len(noised)
+        head = 0 if leading is None else len(leading)
         logits = self._logits(batch, states.hidden, asked=asked)
         masks = self.heads.mask_embeddings(states.hidden) if asked.with_masks else None
         return PerceptionOutput(
@@ -263,18 +295,32 @@ class MVPLM(nn.Module):
             denoising=None
             if noised is None
             else noised.output(logits=logits, boxes=states.boxes, mask_embeddings=masks),
+            prompted=None
+            if leading is None or noised is not None
+            else leading_predictions(logits, states.boxes, masks=masks, count=head),
             text_embeddings=asked.text,
             summary=asked.summary,
             box_format=self.pixel_decoder.box_format,
         )
 
-    def _select(self, batch: Batch, visual: VisualFeatures, *, text: Tensor) -> Selected | None:
+    def _queries_of_chunks(self, batch: Batch, visual: VisualFeatures, *, asked: _Asked) -> Queries:
+        """Queries selected prompt by prompt."""
+        prompts = asked.prompts
+        wanted = prompts.present & batch.name_mask[prompts.rows]
+        selected = self._select(batch, visual.select(prompts.rows), text=asked.text[prompts.rows], wanted=wanted)
+        return queries_of_chunks(self.query(prompts.summary, selected), prompts.rows, count=len(batch))
+
+    def _select(
+        self, batch: Batch, visual: VisualFeatures, *, text: Tensor, wanted: Tensor | None = None
+    ) -> Selected | None:
+        """The best tokens for the names of ``wanted`` (R, K); None: the names of the batch, as configured."""
         if self.selector is None:
             return None
-        wanted = batch.name_mask
-        if self.selector.kinds == "things" and batch.use_stuff:
-            things = wanted & batch.isthing
-            wanted = torch.where(things.any(1, keepdim=True), things, wanted)
+        if wanted is None:
+            wanted = batch.name_mask
+            if self.selector.kinds == "things" and batch.use_stuff:
+                things = wanted & batch.isthing
+                wanted = torch.where(things.any(1, keepdim=True), things, wanted)
         return self.selector(
             visual.pixel.memory,
             visual.pixel.geometry.proposals(self.anchor_scale, device=text.device),
@@ -301,11 +347,12 @@ class MVPLM(nn.Module):
     def _logits(self, batch: Batch, hidden: Tensor, *, asked: _Asked) -> Tensor:
         if batch.family == "sentence":
             return self.heads.sentence_logits(hidden, asked.text)
+        no_object = asked.names.no_object
         return self.heads.word_logits(
             hidden,
             asked.text,
             name_mask=batch.name_mask,
-            no_object=self.text.no_object if asked.no_object is None else asked.no_object,
+            no_object=self.text.no_object if no_object is None else no_object,
             no_object_bias=self.text.no_object_bias,
         )
 

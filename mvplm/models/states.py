@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from mvplm.models.pixel_decoder import PixelMemory
+from mvplm.models.reading import NameStates
 from mvplm.structures import PerceptionOutput
 
 
@@ -39,15 +40,13 @@ class Generation:
         caption_ids: B lists of token ids, without ``<PER>``, end token and announcing tail.
         forced: B flags, True where the model did not write ``<PER>`` itself.
         summary: (B, D) hidden state of ``<PER>``; None for captions.
-        text_embeddings: (B, K, C) of names or expression; None for captions.
-        no_object: (B, C) embedding of the name that stands for no object, or None.
+        names: embeddings of names or expression; None for captions.
     """
 
     caption_ids: list[list[int]]
     forced: list[bool]
     summary: Tensor | None
-    text_embeddings: Tensor | None
-    no_object: Tensor | None = None
+    names: NameStates | None
 
 
 @dataclass

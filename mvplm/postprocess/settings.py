@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from mvplm.structures.choices import check_choice
 
 _CLASSIFIERS = ("softmax_ce", "sigmoid_focal")
+_BOX_NAMES = ("overlap", "own")
 _BOX_SCORES = ("class", "class_times_mask")
 
 
@@ -27,6 +28,8 @@ class PostprocessSettings:
         gres_threshold: score from which a query is part of the answer to a sentence.
         gres_fallback_top1: whether the best query answers when none reaches the threshold.
         mask_chunk: masks enlarged at the same time.
+        box_names: what names a box prompt without a name: the ordinary queries by their ``overlap`` with it, or its
+            ``own`` query, which must have learned to do so.
 
     Raises:
         ValueError: unknown choices, counts below 1, or thresholds outside [0, 1].
@@ -49,10 +52,12 @@ class PostprocessSettings:
     gres_threshold: float = 0.6
     gres_fallback_top1: bool = False
     mask_chunk: int = 16
+    box_names: str = "overlap"
 
     def __post_init__(self) -> None:
         check_choice("classifier", self.classifier, choices=_CLASSIFIERS)
         check_choice("box_score", self.box_score, choices=_BOX_SCORES)
+        check_choice("box_names", self.box_names, choices=_BOX_NAMES)
         for name in ("top_k", "mask_chunk"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -4,6 +4,7 @@ import torch
 
 from mvplm.postprocess.instances import find_boxes, find_instances
 from mvplm.postprocess.panoptic import panoptic_map
+from mvplm.postprocess.prompted import answer_boxes
 from mvplm.postprocess.referring import SentenceAnswer, answer_all, answer_best, answer_box
 from mvplm.postprocess.semantic import semantic_map
 from mvplm.postprocess.settings import PostprocessSettings
@@ -15,6 +16,7 @@ from mvplm.structures.results import Perception
 
 WORD_TASKS = ("panoptic", "semantic", "instance", "detection", "grounding")
 SENTENCE_TASKS = ("referring", "res", "gres", "rec")
+BOX_TASK = "boxes"
 _MASK_TASKS = ("panoptic", "semantic", "instance")
 
 
@@ -29,19 +31,21 @@ def postprocess(
         batch: names, original sizes.
         task: ``panoptic``, ``semantic``, ``instance`` (with masks), ``detection``, ``grounding`` (boxes) for words;
             ``referring`` or ``gres`` (everything above the threshold), ``res`` (best mask), ``rec`` (best box) for
-            a sentence.
+            a sentence; ``boxes`` for box prompts of either kind.
         settings: thresholds; the paper's when None.
 
     Raises:
         ValueError: unknown task, a task of the other family, or a task that needs masks and gets none.
     """
-    check_choice("task", task, choices=(*WORD_TASKS, *SENTENCE_TASKS))
+    check_choice("task", task, choices=(*WORD_TASKS, *SENTENCE_TASKS, BOX_TASK))
+    settings = PostprocessSettings() if settings is None else settings
+    if task == BOX_TASK:
+        return [answer_boxes(output, batch, image=image, settings=settings) for image in range(len(batch))]
     family = "word" if task in WORD_TASKS else "sentence"
     if output.family != family:
         raise ValueError(f"task {task!r} needs {family} predictions, got {output.family}")
     if task in _MASK_TASKS and (output.mask_features is None or output.mask_embeddings is None):
         raise ValueError(f"task {task!r} needs masks, but the predictions have boxes only")
-    settings = PostprocessSettings() if settings is None else settings
     views = [view_image(output, batch, image=image) for image in range(len(batch))]
     return [_perceive(view, task=task, settings=settings) for view in views]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from mvplm.prompts.templates import OBJECT_NAME
 from mvplm.structures.choices import check_choice
 
 FAMILIES = ("word", "sentence", "caption")
@@ -16,7 +17,7 @@ def clean_text(text: str, *, what: str = "name") -> str:
     if not isinstance(text, str):
         raise ValueError(f"a {what} must be a string, got {type(text).__name__}")
     cleaned = " ".join(text.split())
-    if not any(character.isprintable() for character in cleaned):
+    if not cleaned or not (cleaned.isprintable() or any(character.isprintable() for character in cleaned)):
         raise ValueError(f"a {what} must not be empty, got {text!r}")
     return cleaned
 
@@ -34,6 +35,8 @@ class Conversation:
             generation. For the family "caption": the caption, or None to generate it.
         dedupe: let equal names share one place in the prompt instead of refusing them.
         no_object: the last of the names (family "word") stands for no object.
+        with_object: end the list (family "word") with the word "object", which stands for anything. It has an embedding
+            but is no choice, unless it is one of the names.
 
     Raises:
         ValueError: unknown family, wrong number of names, empty or (without ``dedupe``) repeated names, ``order`` that
@@ -46,6 +49,7 @@ class Conversation:
     response: str | None = None
     dedupe: bool = False
     no_object: bool = False
+    with_object: bool = False
 
     def __post_init__(self) -> None:
         check_choice("family", self.family, choices=FAMILIES)
@@ -74,3 +78,9 @@ class Conversation:
             needed = self.family == "caption"
             response = clean_text(self.response, what="caption") if needed else " ".join(self.response.split())
             object.__setattr__(self, "response", response)
+
+    @property
+    def listed(self) -> tuple[str, ...]:
+        """The list as it is written: names in prompt order, equal ones once, with ``with_object`` "object" last."""
+        names = [self.names[index] for index in self.order]
+        return tuple(dict.fromkeys([*names, OBJECT_NAME] if self.with_object else names))

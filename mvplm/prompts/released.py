@@ -5,9 +5,11 @@ list, and the answer comes after a placeholder of zero vectors, so that nothing 
 wording of the MVP-LM release, a descendant of PSALM.
 """
 
+from dataclasses import replace
+
 from mvplm.prompts.conversation import Conversation
 from mvplm.prompts.style import PromptStyle
-from mvplm.prompts.tape import Span, Tape, finish
+from mvplm.prompts.tape import Asked, Span, Tape, finish, place_list
 from mvplm.prompts.templates import WRAPPER_END, WRAPPER_START
 from mvplm.prompts.tokens import PromptTokenizer
 from mvplm.structures.choices import check_choice
@@ -79,12 +81,12 @@ def render_released(
     tape.append(tokenizer.encode(SEPARATOR + questions[task]))
     suffix = [tokenizer.suffix_id] if style.suffix else []
     if conversation.family == "word":
-        spans = _append_names(tape, conversation, tokenizer=tokenizer, suffix=suffix)
+        asked = _append_names(tape, conversation, tokenizer=tokenizer, suffix=suffix)
         tape.append(tokenizer.encode(f".\n{WRAPPER_END}"))
     else:
         expression = conversation.names[0]
         closed = expression if expression.endswith(".") else f"{expression}."
-        spans = [tape.append([*tokenizer.encode(f" {closed}"), *suffix])]
+        asked = Asked([tape.append([*tokenizer.encode(f" {closed}"), *suffix])])
         tape.append(tokenizer.encode(WRAPPER_END))
     result = {"grounding": "grounding", "detection": "detection" if training else "segmentation"}
     tape.append(tokenizer.encode(f" \nSure, the {result.get(task, 'segmentation')} result is "), supervised=True)
@@ -92,7 +94,8 @@ def render_released(
     zero_span = tape.append([tokenizer.pad_id] * zeros)
     tape.append(tokenizer.encode(_closing(conversation, task=task)), supervised=True)
     tape.append([tokenizer.end_id], supervised=True)
-    return finish(tape, conversation, spans=spans, image_span=image_span, max_length=max_length, zero_span=zero_span)
+    asked = replace(asked, image_span=image_span)
+    return finish(tape, conversation, asked=asked, max_length=max_length, zero_span=zero_span)
 
 
 def longest_frame(tokenizer: PromptTokenizer) -> int:
@@ -111,14 +114,12 @@ def _closing(conversation: Conversation, *, task: str) -> str:
     return f"{separator}{conversation.response} "
 
 
-def _append_names(
-    tape: Tape, conversation: Conversation, *, tokenizer: PromptTokenizer, suffix: list[int]
-) -> list[Span]:
+def _append_names(tape: Tape, conversation: Conversation, *, tokenizer: PromptTokenizer, suffix: list[int]) -> Asked:
     """Add the list in prompt order and return spans in the caller's order; equal names share one span."""
-    places = list(dict.fromkeys(conversation.names[index] for index in conversation.order))
     span_of: dict[str, Span] = {}
-    for place, name in enumerate(places):
-        if place:
+    start = len(tape.ids)
+    for name in conversation.listed:
+        if span_of:
             tape.append(tokenizer.encode(SEPARATOR))
         span_of[name] = tape.append([*tokenizer.encode(name), *suffix])
-    return [span_of[name] for name in conversation.names]
+    return place_list(conversation, span_of, list_span=(start, len(tape.ids)))

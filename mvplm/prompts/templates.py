@@ -15,6 +15,7 @@ DESCRIPTIONS = {
     "word": "\nPlease identify all objects according to the given phrase list. This is all the candidate phrases.",
     "sentence": "\nPlease identify the target according to the following instruction.",
 }
+OBJECT_NAME = "object"
 NAME_SEPARATOR = ","
 LIST_END = "."
 RESULT_TEXT = " The perception result is"

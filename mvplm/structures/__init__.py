@@ -1,6 +1,7 @@
 """Structures: the nouns every room shares. Boxes, masks, vocabularies, records, samples, batches, outputs, results."""
 
-from mvplm.structures.batch import Batch
+from mvplm.structures.batch import Batch, FurtherPrompts
+from mvplm.structures.box_prompts import BoxPrompts, PromptedBoxes
 from mvplm.structures.boxes import BoxFormat, convert_boxes
 from mvplm.structures.outputs import DenoisingOutput, PerceptionOutput, PredictionSet
 from mvplm.structures.record import Annotation, Expression, Record
@@ -12,13 +13,16 @@ __all__ = [
     "Annotation",
     "Batch",
     "BoxFormat",
+    "BoxPrompts",
     "DenoisingOutput",
     "Expression",
+    "FurtherPrompts",
     "Instances",
     "PanopticMap",
     "Perception",
     "PerceptionOutput",
     "PredictionSet",
+    "PromptedBoxes",
     "Record",
     "RenderedPrompt",
     "Sample",

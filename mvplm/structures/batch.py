@@ -6,8 +6,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvplm.structures.box_prompts import PromptedBoxes
 from mvplm.structures.boxes import BoxFormat
 from mvplm.structures.sample import Target
+
+
+@dataclass
+class FurtherPrompts:
+    """Prompts with the rest of lists that are too long for one prompt.
+
+    Attributes:
+        input_ids: (R, T) int64, right-padded; attention_mask: (R, T) bool. They start like the batch's own prompts.
+        name_spans: (R, K, 2) int64, (0, 0) for names of other prompts.
+        object_spans, no_object_spans: (R, 2) int64, or None; see Batch.
+        summary_index: (R,) int64 position of ``<PER>``, -1 where the prompt has none.
+        rows: R host integers, the row of the batch that each prompt belongs to.
+        shared: leading positions (wrapper, image, description) that all prompts of a row share; a host integer.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    name_spans: Tensor
+    object_spans: Tensor | None
+    summary_index: Tensor
+    rows: list[int]
+    shared: int
+    no_object_spans: Tensor | None = None
 
 
 @dataclass
@@ -34,8 +58,13 @@ class Batch:
             picture, which is encoded once); None when every row has its own.
         max_targets: largest number of targets of a sample (host integer, decides denoising slots).
         box_format: of the targets' boxes, CXCYWH_NORM or CXCYWH_PADDED; must be that of the model.
-        no_object_spans: (B, 2) int64, token span of the name that stands for no object; None where it is learned.
+        no_object_spans: (B, 2) int64, token span of the name that stands for no object, (0, 0) where it stands in
+            another prompt; None where it is learned or known.
         zero_mask: (B, T) bool, True where the input is a zero vector instead of a token; None without such places.
+        asides: (B, 2) int64 (start, end) of lists that later tokens do not look at, or None.
+        object_spans: (B, 2) int64 span of the word that stands for anything, (0, 0) where a prompt has none; or None.
+        further: more prompts of rows with long lists, or None.
+        box_prompts: boxes asked about (inference only), or None.
     """
 
     images: Tensor
@@ -64,15 +93,20 @@ class Batch:
     box_format: BoxFormat = BoxFormat.CXCYWH_NORM
     no_object_spans: Tensor | None = None
     zero_mask: Tensor | None = None
+    asides: Tensor | None = None
+    object_spans: Tensor | None = None
+    further: FurtherPrompts | None = None
+    box_prompts: PromptedBoxes | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch with every tensor (targets included) on ``device``."""
-        moved: dict[str, Any] = {
-            f.name: v.to(device) for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)
-        }
+        moved = _moved_tensors(self, device)
+        for name in ("further", "box_prompts"):
+            part = getattr(self, name)
+            moved[name] = None if part is None else replace(part, **_moved_tensors(part, device))
         targets = None
         if self.targets is not None:
             targets = [
@@ -85,3 +119,8 @@ class Batch:
                 for t in self.targets
             ]
         return replace(self, **moved, targets=targets)
+
+
+def _moved_tensors(part: Any, device: torch.device | str) -> dict[str, Any]:
+    """The tensor fields of a dataclass, on ``device``."""
+    return {f.name: v.to(device) for f in fields(part) if isinstance(v := getattr(part, f.name), Tensor)}

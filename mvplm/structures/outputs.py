@@ -56,6 +56,7 @@ class PerceptionOutput:
         frame: (H, W) padded input size; valid_sizes: B pairs (h, w).
         selection: prediction set on the selected encoder features (training only), or None.
         denoising: predictions of the denoising queries (training only), or None.
+        prompted: predictions for the box prompts, in their order (inference only), or None.
         lm_loss: scalar token-mean cross-entropy of the response, or None.
         text_embeddings: (B, K, C); summary: (B, D) hidden state of ``<PER>``; both for caching and tests.
         zero: exact-zero scalar that touches every parameter not otherwise used, so that data-parallel wrappers see it.
@@ -74,6 +75,7 @@ class PerceptionOutput:
     valid_sizes: list[tuple[int, int]]
     selection: PredictionSet | None = None
     denoising: DenoisingOutput | None = None
+    prompted: PredictionSet | None = None
     lm_loss: Tensor | None = None
     text_embeddings: Tensor | None = None
     summary: Tensor | None = None

@@ -55,10 +55,14 @@ class RenderedPrompt:
         input_ids: (T,) int64; image positions hold the padding id and are overwritten by visual tokens.
         labels: (T,) int64; the token itself where it is supervised (not shifted), -100 elsewhere.
         image_span: (start, end) of the visual tokens.
-        name_spans: (K, 2) int64, token span of each name in the caller's order; a sentence has K = 1; captions K = 0.
+        name_spans: (K, 2) int64, token span of each name in the caller's order, (0, 0) for a name that stands in
+            another prompt; a sentence has K = 1; captions K = 0.
         summary_index: position where ``<PER>`` is the input, or None (caption-only samples, prompts for generation).
         no_object_span: token span of the name that stands for no object, or None.
         zero_span: (start, end) of positions whose input is a zero vector, or None.
+        list_span: (start, end) of the list of names with its separators (word family), or None.
+        aside: the tokens after the list do not look at it and count their positions as if it were not there.
+        object_span: token span of the word that stands for anything, or None; see ``Conversation.with_object``.
     """
 
     input_ids: Tensor
@@ -68,6 +72,9 @@ class RenderedPrompt:
     summary_index: int | None = None
     no_object_span: tuple[int, int] | None = None
     zero_span: tuple[int, int] | None = None
+    list_span: tuple[int, int] | None = None
+    aside: bool = False
+    object_span: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.input_ids.shape != self.labels.shape or self.input_ids.ndim != 1:
@@ -92,10 +99,11 @@ class Sample:
         task: panoptic | semantic | instance | detection | grounding | res | gres | rec | caption.
         family: "word", "sentence" or "caption".
         use_stuff: whether the stuff queries take part.
-        prompt: rendered conversation.
+        prompt: rendered conversation; with a list that is too long for one prompt, its first part.
         names: K names (or the one expression) in the caller's order.
         isthing: K flags.
         target: None at inference and for captions.
+        further: prompts with the rest of a long list; each name has its span in exactly one of all prompts.
     """
 
     image: Tensor
@@ -108,6 +116,7 @@ class Sample:
     names: tuple[str, ...]
     isthing: tuple[bool, ...]
     target: Target | None = None
+    further: tuple[RenderedPrompt, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("family", self.family, choices=FAMILIES)

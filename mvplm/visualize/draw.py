@@ -33,7 +33,7 @@ def draw_perception(
         perception: what was found.
         image: RGB uint8 array (H, W, 3) or PIL image of ``perception.size``; a grey canvas when None.
         threshold: instances below this score are not drawn; ``perception.display_score`` when None. The instances of a
-            sentence are always drawn unless the answer is "nothing fits".
+            sentence are always drawn unless the answer is "nothing fits", those of given boxes always.
         title: write the question, and the caption if there is one, under the picture.
 
     Returns:
@@ -66,8 +66,8 @@ def _regions(perception: Perception, threshold: float) -> list[_Region]:
     if perception.instances is not None:
         if perception.no_target:
             return []
-        sentence = perception.task in ("referring", "res", "gres", "rec")
-        return _instance_regions(perception.instances, 0.0 if sentence else threshold)
+        everything = perception.task in ("referring", "res", "gres", "rec", "boxes")
+        return _instance_regions(perception.instances, 0.0 if everything else threshold)
     if perception.semantic is not None:
         return _semantic_regions(perception.semantic)
     return []

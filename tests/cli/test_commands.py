@@ -19,6 +19,7 @@ COMMANDS = (
     ["doctor"],
     ["data", "list"],
     ["data", "check"],
+    ["data", "masks"],
     ["data", "scenes"],
     ["data", "show"],
     ["models", "list"],

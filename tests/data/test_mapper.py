@@ -130,8 +130,11 @@ def test_lists_are_cut_in_training_where_the_prompt_would_grow_too_long(small_to
     assert exact.prompt.input_ids.equal(long.prompt.input_ids)
     cut = make_mapper(small_tokenizer, settings=settings, max_length=length - 60)(record)
     assert length - 75 < len(cut.prompt.input_ids) <= length - 60 and len(cut.target) == 2
-    with pytest.raises(ValueError, match="the context holds"):
-        make_mapper(small_tokenizer, training=False, max_length=length - 60)(record)
+    parts = make_mapper(small_tokenizer, training=False, max_length=length - 60)(record)
+    prompts = [parts.prompt, *parts.further]
+    assert len(prompts) > 1 and max(map(len, prompts)) <= length - 60 and parts.names == names
+    there = torch.stack([prompt.name_spans[:, 1] > 0 for prompt in prompts])
+    assert bool((there.sum(0) == 1).all())
 
 
 def test_a_picture_of_another_size_is_refused(small_tokenizer, small_record):

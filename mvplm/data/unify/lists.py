@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 
 from mvplm.data.unify.settings import Candidate, Unified, UnifySettings
-from mvplm.prompts import NO_OBJECT_NAME, Conversation, compose_response
+from mvplm.prompts import NO_OBJECT_NAME, OBJECT_NAME, Conversation, compose_response
 from mvplm.structures import Record
 
 STUFF_TASKS = ("panoptic", "semantic")
@@ -27,12 +27,14 @@ def unify_list(
     In training the list is cut to the token budget, freshly ordered and answered; in evaluation it stays as given.
     """
     kept, response = list(candidates), settings.closing
+    # Nothing is drawn where nothing can come of it, so that runs without the word "object" keep their draws.
+    with_object = settings.anonymous > 0 and (not training or rng.random() < settings.anonymous)
     if training:
         response = _respond(kept, record=record, rng=rng, settings=settings)
         if count_tokens is not None:
             kept = fit_budget(
                 kept,
-                _budget(settings, response, count_tokens=count_tokens),
+                _budget(settings, response, with_object=with_object, count_tokens=count_tokens),
                 rng=rng,
                 count_tokens=count_tokens,
                 name_cost=settings.style.name_cost,
@@ -53,6 +55,7 @@ def unify_list(
         response=response,
         dedupe=settings.dedupe,
         no_object=settings.style.no_object,
+        with_object=with_object,
     )
     pairs = [(annotation, label) for label, candidate in enumerate(kept) for annotation in candidate.annotations]
     return Unified(
@@ -78,14 +81,19 @@ def _respond(
     )
 
 
-def _budget(settings: UnifySettings, response: str, *, count_tokens: Callable[[str], int]) -> int | None:
+def _budget(
+    settings: UnifySettings, response: str, *, with_object: bool, count_tokens: Callable[[str], int]
+) -> int | None:
     """Tokens the list may take: the limit of the list, and what the context leaves beside the response."""
+    # What closes the list is no name, and never cut.
+    closing = [NO_OBJECT_NAME] if settings.style.no_object else []
+    closing += [OBJECT_NAME] if with_object else []
+    closed = sum(count_tokens(f" {name}") + settings.style.name_cost for name in closing)
     limits = [settings.names.max_tokens]
     if settings.room is not None:
         limits.append(settings.room - (count_tokens(f" {response}") if response else 0))
     known = [limit for limit in limits if limit is not None]
-    extra = count_tokens(f" {NO_OBJECT_NAME}") + settings.style.name_cost if settings.style.no_object else 0
-    return min(known) - extra if known else None
+    return min(known) - closed if known else None
 
 
 def fit_budget(

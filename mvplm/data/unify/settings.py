@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from mvplm.prompts import Conversation, PromptStyle
+from mvplm.prompts import Conversation, PromptLayout, PromptStyle
+from mvplm.prompts.layout import check_style
 from mvplm.prompts.responses import RESPONSE_KINDS
 from mvplm.structures import Annotation, Expression
 from mvplm.structures.choices import check_choice
@@ -60,6 +61,9 @@ class UnifySettings:
         dedupe: let equal names of a vocabulary share one place in the prompt instead of refusing them.
         room: tokens for names and response together (context minus everything fixed); None: only ``names.max_tokens``.
         style: wording of the prompts.
+        anonymous: probability that a list ends with the word "object", which stands for anything; in evaluation every
+            value above 0 means always.
+        layout: what comes first in a prompt, and where long lists are cut in evaluation.
     """
 
     names: NameSampling = field(default_factory=NameSampling)
@@ -69,11 +73,16 @@ class UnifySettings:
     dedupe: bool = False
     room: int | None = None
     style: PromptStyle = field(default_factory=PromptStyle)
+    anonymous: float = 0.0
+    layout: PromptLayout = field(default_factory=PromptLayout)
 
     def __post_init__(self) -> None:
         check_choice("response kind", self.response_kind, choices=(*RESPONSE_KINDS, TRAILING))
         if not 0.0 <= self.caption_dropout <= 1.0:
             raise ValueError(f"caption_dropout must be in [0, 1], got {self.caption_dropout}")
+        if not 0.0 <= self.anonymous <= 1.0:
+            raise ValueError(f"anonymous must be in [0, 1], got {self.anonymous}")
+        check_style(self.style, self.layout)
 
     @property
     def closing(self) -> str | None:
