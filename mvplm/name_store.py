@@ -20,7 +20,8 @@ from mvplm.build import build_layout, build_style
 from mvplm.config import Config
 from mvplm.models.language import PrefixState
 from mvplm.models.mvplm import MVPLM
-from mvplm.models.reading import KnownNames, NameSpans, NameStates, read_lists
+from mvplm.models.names import NameSpans, NameStates
+from mvplm.models.reading import KnownNames, read_lists
 from mvplm.name_files import cache_folder, read_names, tensor_hash, write_names
 from mvplm.prompts import NO_OBJECT_NAME, Conversation, PromptTokenizer, render_lists
 from mvplm.structures import Batch, RenderedPrompt
@@ -167,8 +168,9 @@ class NameStore:
             for first in range(0, len(prompts), _PARTS_AT_ONCE):
                 found.append(self._read_some(prompts[first : first + _PARTS_AT_ONCE], with_object))
         # A name has its embedding in one of the parts and zeros in the others.
-        columns = zip(*((each.text, each.anything, each.no_object) for each in found), strict=True)
-        return NameStates(*(None if column[0] is None else sum(column) for column in columns))
+        tensors = [_tensors_of(states) for states in found]
+        total = {key: torch.stack([each[key] for each in tensors]).sum(0)[None] for key in tensors[0]}
+        return NameStates(**total)
 
     def _read_some(self, prompts: list[RenderedPrompt], with_object: bool) -> NameStates:
         device, prefix = self.device, self.prefix()

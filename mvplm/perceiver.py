@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mvplm.build import build_collate, build_layout, build_style
@@ -17,8 +16,9 @@ from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify import UnifySettings
 from mvplm.engine.step import to_float32
 from mvplm.hub import HubMixin
+from mvplm.looked import EncodedImages, Looked, caption_of
 from mvplm.models.mvplm import MVPLM
-from mvplm.models.states import Perceived, VisualFeatures
+from mvplm.models.states import VisualFeatures
 from mvplm.name_store import NameStore
 from mvplm.postprocess import PostprocessSettings, postprocess
 from mvplm.prompts import INSTRUCTION_FIRST, PromptTokenizer
@@ -47,24 +47,6 @@ def load(name: str | Path, *, device: str = "auto", dtype: str = "auto", local_f
     return load_perceiver(name, device=device, dtype=dtype, local_files_only=local_files_only)
 
 
-@dataclass
-class EncodedImages:
-    """Images that went through the vision encoder once, for any number of questions."""
-
-    arrays: list[np.ndarray]
-    features: VisualFeatures
-
-
-@dataclass
-class Looked:
-    """One forward pass: the batch, what the network said, the captions it wrote (None without), and its seconds."""
-
-    batch: Batch
-    perceived: Perceived
-    captions: list[str | None]
-    seconds: float
-
-
 class Perceiver(VocabularyMixin, HubMixin):
     """A model with its tokenizer and settings.
 
@@ -75,6 +57,9 @@ class Perceiver(VocabularyMixin, HubMixin):
         vocabulary: names the model knows to be things or stuff; other names count as things.
         dtype: "fp32" or "bf16".
         provenance: where the weights come from, if that is known; saved with them.
+
+    Attributes:
+        asked: names of :meth:`set_vocabulary`, asked for where none are given. names: embeddings that are kept.
     """
 
     def __init__(
@@ -216,7 +201,7 @@ class Perceiver(VocabularyMixin, HubMixin):
                 answers[i].append(with_every_name(perception, question))
         return answers
 
-    def look(self, batch: Batch, *, features: VisualFeatures | None = None, mode: str | None = None) -> "Looked":
+    def look(self, batch: Batch, *, features: VisualFeatures | None = None, mode: str | None = None) -> Looked:
         """One forward pass over a collated batch; what it saw can be read for several tasks.
 
         Args:
@@ -237,10 +222,10 @@ class Perceiver(VocabularyMixin, HubMixin):
             )
         captions: list[str | None] = [None] * len(batch)
         if perceived.caption_ids is not None:
-            captions = [_caption(self.tokenizer.decode(ids)) for ids in perceived.caption_ids]
+            captions = [caption_of(self.tokenizer.decode(ids)) for ids in perceived.caption_ids]
         return Looked(batch, perceived, captions, time.perf_counter() - started)
 
-    def answer(self, looked: "Looked", *, task: str, settings: PostprocessSettings | None = None) -> list[Perception]:
+    def answer(self, looked: Looked, *, task: str, settings: PostprocessSettings | None = None) -> list[Perception]:
         """What a forward pass says about one task, per row."""
         started = time.perf_counter()
         with torch.inference_mode():
@@ -292,11 +277,3 @@ class Perceiver(VocabularyMixin, HubMixin):
 
     def _autocast(self) -> Any:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
-
-
-def _caption(text: str) -> str | None:
-    """The description a response opens with, without the announcement of the result."""
-    from mvplm.prompts.templates import RESULT_TEXT
-
-    text = text.split(RESULT_TEXT.strip())[0].strip()
-    return text or None

@@ -38,8 +38,8 @@ class VocabularyMixin:
             isthing = tuple(file.facts["isthing"])
         Conversation("word", listed, dedupe=perceiver.config.prompt.dedupe)  # refuses repeated names
         if perceiver.config.prompt.order == INSTRUCTION_FIRST:
-            adopted = file is not None and "text" in file.tensors
-            if not (adopted and perceiver.names.adopt(listed, file.tensors, facts=file.facts["of"])):
+            kept = file if file is not None and "text" in file.tensors else None
+            if kept is None or not perceiver.names.adopt(listed, kept.tensors, facts=kept.facts["of"]):
                 perceiver.names.embed(listed, on_disk=True)
         perceiver.asked = Vocabulary(listed, isthing)
         return perceiver

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mvplm.models.box_queries import BoxQueries, box_queries
 from mvplm.models.denoising import DenoisingQueries, DenoisingSettings, build_denoising
-from mvplm.models.reading import NameStates
+from mvplm.models.names import NameStates
 from mvplm.structures import Batch, BoxFormat, PredictionSet, convert_boxes
 from mvplm.structures.boxes import padded_share
 

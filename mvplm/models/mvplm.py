@@ -13,9 +13,10 @@ from mvplm.models.denoising import DenoisingQueries, DenoisingSettings, denoisin
 from mvplm.models.generation import ResponseTokens, greedy_decode, read_summary, strip_tail
 from mvplm.models.idle import exact_zero
 from mvplm.models.leading import leading_predictions, leading_queries
+from mvplm.models.names import NameSpans, NameStates, embed_names
 from mvplm.models.parts import Parts
 from mvplm.models.queries import Queries, StuffQueries
-from mvplm.models.reading import KnownNames, NameSpans, NameStates, PromptStates, embed_names, read_parts
+from mvplm.models.reading import KnownNames, PromptStates, read_parts
 from mvplm.models.selection import Selected
 from mvplm.models.states import Generation, Perceived, VisualFeatures
 from mvplm.structures import Batch, PerceptionOutput, PredictionSet

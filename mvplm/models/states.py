@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mvplm.models.names import NameStates
 from mvplm.models.pixel_decoder import PixelMemory
-from mvplm.models.reading import NameStates
 from mvplm.structures import PerceptionOutput
 
 

@@ -12,7 +12,7 @@ from mvplm.config import Config
 from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify import UnifySettings
 from mvplm.models.leading import leading_queries
-from mvplm.models.reading import NameStates
+from mvplm.models.names import NameStates
 from mvplm.prompts import PromptLayout
 from mvplm.structures import Annotation, Batch, Record, Vocabulary
 

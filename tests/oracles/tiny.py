@@ -10,7 +10,7 @@ import torch
 from mvplm.build import build_model, build_postprocess
 from mvplm.config import Config, load_config
 from mvplm.perceiver import Perceiver
-from mvplm.prompts import PAPER_CONTROLS, RELEASED_CONTROLS, PromptTokenizer, train_scenes_tokenizer
+from mvplm.prompts import PAPER_CONTROLS, RELEASED_CONTROLS, SUFFIX_TOKEN, PromptTokenizer, train_scenes_tokenizer
 from mvplm.structures import Vocabulary
 
 NAMES = ("star", "ring", "sky", "green circle", "sand")
@@ -61,7 +61,8 @@ def tiny_tokenizer(controls: tuple[str, ...] = PAPER_CONTROLS) -> PromptTokenize
 def build_tiny(seed: int = 0, *overrides: str) -> Perceiver:
     """A fresh perceiver around the tiny network; random, but with boxes, words and texts that differ."""
     config = tiny_config(*overrides)
-    tokenizer = tiny_tokenizer(PAPER_CONTROLS if config.response.token == "<PER>" else RELEASED_CONTROLS)
+    paper = (*PAPER_CONTROLS, SUFFIX_TOKEN) if config.model.text.pool_suffix else PAPER_CONTROLS
+    tokenizer = tiny_tokenizer(paper if config.response.token == "<PER>" else RELEASED_CONTROLS)
     torch.manual_seed(seed)
     model = build_model(config, tokenizer)
     with torch.no_grad():
