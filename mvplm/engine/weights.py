@@ -86,8 +86,9 @@ def parameters_on_meta() -> Iterator[None]:
         handle.remove()
 
 
-def _on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> nn.Parameter | None:
-    """What is registered in place of ``parameter``; None leaves it, as a tied one that has been here before."""
+def _on_meta(*registered: Any) -> nn.Parameter | None:
+    """What is registered in place of (module, name, parameter); None leaves it, as a tied one that was here before."""
+    parameter = registered[-1]
     if parameter is None or parameter.device.type == "meta":
         return None
     return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
