@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mvplm.structures import Batch
 
 ROOT = Path(__file__).resolve().parents[1]
+SCENES = Path("configs", "quick", "scenes.yaml")
 
 
 def scenes_config(*sources: str, root: Path = ROOT, overrides: Sequence[str] = ()) -> "Config":
@@ -32,7 +33,7 @@ def scenes_config(*sources: str, root: Path = ROOT, overrides: Sequence[str] = (
     """
     from mvplm.config import load_config
 
-    file = root / "configs" / "quick" / "scenes.yaml"
+    file = root / SCENES
     known = load_config(file).data.sources
     if unknown := sorted(set(sources) - set(known)):
         raise ValueError(f"no source {unknown[0]!r} in {file}; there are {', '.join(known)}")
@@ -55,13 +56,11 @@ class TrainingSteps:
         from mvplm.build_training import build_criterion, build_optimizer_settings, build_weights
         from mvplm.engine import build_optimizer, parameter_groups, seed_everything
         from mvplm.engine.step import TrainingStep
-        from mvplm.models.ops import MultiScaleDeformableAttention
 
         seed_everything(config.train.seed)
         self.model = build_model(config, tokenizer).train()
-        for module in self.model.modules():
-            if isinstance(module, MultiScaleDeformableAttention):
-                module.backend = backend
+        if backend != "auto":
+            _set_backend(self.model, backend)
         settings = build_optimizer_settings(config)
         self.losses: list[float] = []
         self._weights = build_weights(config)
@@ -83,6 +82,14 @@ class TrainingSteps:
         self._optimizer.zero_grad(set_to_none=True)
         self.losses.append(loss.item())
         return self.losses[-1]
+
+
+def _set_backend(model: nn.Module, backend: str) -> None:
+    from mvplm.models.ops import MultiScaleDeformableAttention
+
+    for module in model.modules():
+        if isinstance(module, MultiScaleDeformableAttention):
+            module.backend = backend
 
 
 def first_batches(config: "Config", tokenizer: "PromptTokenizer", *, count: int) -> list["Batch"]:
@@ -112,13 +119,18 @@ class OtherCheckout:
     Args:
         root: folder of the checkout. source: key of ``data.sources``. count: most steps that will be asked for.
         overrides: dotted settings; its configuration file is its own.
+
+    Raises:
+        ValueError: the folder is no checkout.
     """
 
     def __init__(self, root: Path, source: str, *, count: int, overrides: Sequence[str] = ()) -> None:
+        if not (root / SCENES).is_file():
+            raise ValueError(f"{root} is no checkout of the project: it has no {SCENES}")
         self._root = root
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(root), source, str(count), *overrides],
-            env={**os.environ, "PYTHONPATH": str(root)},
+            env={**os.environ, "PYTHONPATH": str(root.resolve())},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -139,13 +151,15 @@ class OtherCheckout:
             pass  # the empty answer below says so
         answer = stdout.readline()
         if not answer:
-            raise ValueError(f"{self._root}: no training step (is it a checkout of the project?)")
+            raise ValueError(f"the training steps of {self._root} have ended; see above")
         return float(answer)
 
     def __enter__(self) -> "OtherCheckout":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """End the process."""
         self._process.kill()
         self._process.communicate()

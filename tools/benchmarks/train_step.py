@@ -59,10 +59,11 @@ def compare(source: str, *, repeats: int, against: Path | None = None, overrides
         seconds = interleave(contenders, repeats=repeats, warmups=WARMUPS)
     pixel = config.model.pixel_decoder
     kernel = live_backend(dim=pixel.width // pixel.heads, levels=pixel.levels, points=pixel.points).name
-    how = f"{len(batches[0])} rows, {config.image.size} px, {config.train.precision}, {kernel}, "
+    how = f"{len(batches[0])} rows, {config.image.size} px, {config.train.precision}, "
     how += f"{torch.get_num_threads()} threads, median of {repeats} in turns"
     name = SOURCES[source]
-    rows = [Row(f"{name}: {who}", time, "s", detail=how) for who, time in seconds.items()]
+    kinds = {"mvplm": f"{kernel}, "}
+    rows = [Row(f"{name}: {who}", time, "s", detail=kinds.get(who, "") + how) for who, time in seconds.items()]
     for who in list(seconds)[1:]:
         bar = ">= 1.5" if who == PLAIN else ""
         rows.append(Row(f"{name}: times faster than {who}", seconds[who] / seconds["mvplm"], "x", bar))
