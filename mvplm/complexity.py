@@ -63,7 +63,7 @@ def count_multiply_adds(build: Callable[[], MVPLM], question: Question) -> dict[
                 torch.matmul(output.mask_embeddings[-1], output.mask_features.flatten(2))
     counted = {name: sum(kinds.values()) // 2 for name, kinds in counter.get_flop_counts().items()}
     root = type(model).__name__
-    parts = {name: _total(counted, f"{root}.{name}", module) for name, module in model.named_children()}
+    parts = {name: _total(counted, f"{root}.{name}", module=module) for name, module in model.named_children()}
     # Heads are also called by the selection, which is charged for it.
     parts[REST] = counted["Global"] - sum(count for name, count in parts.items() if name != REST)
     return parts
@@ -76,11 +76,11 @@ def use_reference_attention(model: nn.Module) -> None:
             module.backend = "reference"
 
 
-def _total(counted: dict[str, int], name: str, module: nn.Module) -> int:
+def _total(counted: dict[str, int], name: str, *, module: nn.Module) -> int:
     """Count of a module, or of its children where it is never called as a whole, as a language model that is read."""
     if name in counted:
         return counted[name]
-    return sum(_total(counted, f"{name}.{child}", part) for child, part in module.named_children())
+    return sum(_total(counted, f"{name}.{child}", module=part) for child, part in module.named_children())
 
 
 def _sampling_flops(*_: Any, out_shape: Any = None, **__: Any) -> int:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 
 from mvplm.build import build_model, build_postprocess
 from mvplm.config import load_config, to_yaml
 from mvplm.config.base import near
-from mvplm.engine import adopt_weights, native_bf16
+from mvplm.engine import adopt_weights, native_bf16, parameters_on_meta
 from mvplm.fingerprint import check_fingerprint, fingerprint
 from mvplm.models.precision import storage_dtype
 from mvplm.perceiver import Perceiver
@@ -83,7 +82,7 @@ def load_perceiver(
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
     check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer=tokenizer)
     place = _device(device)
-    with init_empty_weights():
+    with parameters_on_meta():
         model = build_model(config, tokenizer)
     precision = _dtype(dtype, place, size=(folder / WEIGHTS_FILE).stat().st_size)
     adopt_weights(model, folder / WEIGHTS_FILE, dtype_of=partial(storage_dtype, half=precision == "bf16"))

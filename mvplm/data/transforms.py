@@ -7,9 +7,8 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as vision
 
 
 def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
@@ -26,15 +25,17 @@ def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 
 
 def resize_image(image: np.ndarray, longest: int) -> Tensor:
-    """RGB uint8 (H, W, 3) to uint8 (3, h, w) with longer side ``longest``; bilinear with antialias, as PIL does it."""
+    """RGB uint8 (H, W, 3) to uint8 (3, h, w) with longer side ``longest``; bilinear with antialias, as PIL does it.
+
+    This is what torchvision's ``resize`` computes; importing that would double the time to a first answer.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")
     target = resized_size(image.shape[:2], longest)
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
     if tuple(pixels.shape[1:]) == target:
         return pixels.contiguous().clone()
-    resized = vision.resize(pixels, list(target), interpolation=InterpolationMode.BILINEAR, antialias=True)
-    return resized.contiguous()
+    return F.interpolate(pixels[None], target, mode="bilinear", align_corners=False, antialias=True)[0].contiguous()
 
 
 def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:

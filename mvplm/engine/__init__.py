@@ -13,7 +13,7 @@ from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.trainer import Trainer, TrainSummary
-from mvplm.engine.weights import LoadReport, adopt_weights, load_weights
+from mvplm.engine.weights import LoadReport, adopt_weights, load_weights, parameters_on_meta
 
 __all__ = [
     "Checkpoint",
@@ -45,6 +45,7 @@ __all__ = [
     "native_bf16",
     "open_checkpoint",
     "parameter_groups",
+    "parameters_on_meta",
     "rank_and_world",
     "read_metrics",
     "restore_rng",

@@ -1,6 +1,7 @@
 """Weights into a model, strictly: copied into the parameters there are, or taking their place."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
@@ -69,6 +71,27 @@ def load_weights(
         for name in tensors:
             own[name].copy_(tensors[name])
     return report
+
+
+@contextmanager
+def parameters_on_meta() -> Iterator[None]:
+    """Modules made inside have parameters without memory and buffers with values, which no weights file holds.
+
+    It holds for every thread of the process.
+    """
+    handle = register_module_parameter_registration_hook(_on_meta)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _on_meta(*registered: Any) -> nn.Parameter | None:
+    """What is registered in place of (module, name, parameter); None leaves it, as a tied one that was here before."""
+    parameter = registered[-1]
+    if parameter is None or parameter.device.type == "meta":
+        return None
+    return nn.Parameter(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
 
 
 def adopt_weights(model: nn.Module, path: str | Path, *, dtype_of: Callable[[str, Tensor], torch.dtype]) -> LoadReport:

@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 from engine.toy import make_model
+from safetensors.torch import save_file
 from torch import nn
 
 from mvplm.engine import (
     CheckpointStore,
     WeightAverage,
+    adopt_weights,
     capture_rng,
     load_weights,
     open_checkpoint,
+    parameters_on_meta,
     restore_rng,
     seed_everything,
     step_seed,
@@ -101,6 +104,32 @@ def test_tied_tensors_are_saved_once(tmp_path):
     model["head"].weight.data.zero_()
     load_weights(model, open_checkpoint(tmp_path).tensors("model"))
     assert torch.equal(model["head"].weight, wanted)
+
+
+def test_weights_take_the_place_of_parameters_without_memory(tmp_path):
+    def build() -> nn.Module:
+        made = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, eps=1e-3), nn.Linear(2, 2))
+        made.register_buffer("scale", torch.tensor(3.0), persistent=False)
+        made[2].weight.requires_grad_(False)
+        return made
+
+    source = build().eval()
+    save_file(unique_state(source), tmp_path / "model.safetensors")
+    with parameters_on_meta():
+        model = build().eval()
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+    assert model.scale == 3 and not model[2].weight.requires_grad
+    adopt_weights(model, tmp_path / "model.safetensors", dtype_of=lambda name, value: value.dtype)
+    picture = torch.randn(1, 3, 2, 2)
+    assert torch.equal(model(picture), source(picture))
+    assert build()[0].weight.device.type == "cpu"
+
+
+def test_tied_parameters_without_memory_stay_tied():
+    with parameters_on_meta():
+        one, other = nn.Linear(2, 2), nn.Linear(2, 2)
+        other.weight = one.weight
+    assert other.weight is one.weight and one.weight.device.type == "meta"
 
 
 def test_average_follows_the_formula_and_is_applied_only_inside():

@@ -91,10 +91,13 @@ def live_backend(
     return LiveBackend(name, reason)
 
 
-@torch.compiler.assume_constant_result
 def backend_name(backend: str, *, device: str, dim: int, levels: int, points: int, gradients: bool) -> str:
     """Name of :func:`live_backend`, which ``torch.compile`` asks once and remembers."""
     return live_backend(backend, device=device, dim=dim, levels=levels, points=points, gradients=gradients).name
+
+
+# All that torch.compiler.assume_constant_result does; the call would load the whole compiler into every process.
+backend_name._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache
