@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import torch
@@ -33,16 +34,15 @@ def random_perceiver(dtype: str, preset: str = "mvplm-swin-b-phi-1.5") -> "Perce
     Args:
         dtype: "bf16" or "fp32". preset: name of an architecture.
     """
-    from accelerate import init_empty_weights
-
     from mvplm.build import build_model, build_postprocess, build_tokenizer
     from mvplm.config import load_config
+    from mvplm.engine import parameters_on_meta
     from mvplm.models.precision import storage_dtype
     from mvplm.perceiver import Perceiver
 
     config = load_config(None, [f"model.preset={preset}", "model.llm.tokenizer=scenes"])
     tokenizer = build_tokenizer(config)
-    with init_empty_weights():
+    with parameters_on_meta():
         model = build_model(config, tokenizer)
     torch.manual_seed(0)
     drawn = {
@@ -71,13 +71,14 @@ def picture() -> Tensor:
 
 
 def many_names(count: int) -> list[str]:
-    """Different names of two words."""
+    """Different names of two words, and of three where those are used up."""
     from mvplm.data.scenes import NAME_VOCABULARY
 
     known = list(NAME_VOCABULARY.names)
     words = sorted({word for name in known for word in name.split()})
-    pairs = [f"{one} {other}" for one in words for other in words if one != other]
-    return list(dict.fromkeys(known + pairs))[:count]
+    pairs = [" ".join(pair) for pair in permutations(words, 2)]
+    triples = [" ".join(triple) for triple in permutations(words, 3)]
+    return list(dict.fromkeys(known + pairs + triples))[:count]
 
 
 def mask2former(*, half: bool = False) -> Peer:
