@@ -63,6 +63,7 @@ class LanguageModel(nn.Module):
     def __init__(self, causal_lm: nn.Module, *, num_tokens: int | None = None, head_bias: bool = True) -> None:
         super().__init__()
         self.model = causal_lm.base_model
+        fuse_gelu(self.model)
         head = causal_lm.get_output_embeddings()
         tied = head.weight is causal_lm.get_input_embeddings().weight
         if not head_bias:
@@ -196,9 +197,9 @@ class LanguageModel(nn.Module):
         return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
 
     def _empty_cache(self) -> Any:
-        from transformers import DynamicCache
+        from mvplm.models.cache import make_cache
 
-        return DynamicCache(config=self.model.config)
+        return make_cache(self.model.config)
 
     def _read(self, embeddings: Tensor, *, mask: Tensor, positions: Tensor, mean: bool, cache: Any = None) -> Reading:
         """One run of the base model; ``cache`` grows in place."""
@@ -252,3 +253,13 @@ def _inside(spans: Tensor, length: int) -> Tensor:
     """(B, length) bool, True inside each row's span (B, 2)."""
     places = torch.arange(length, device=spans.device)
     return (places >= spans[:, :1]) & (places < spans[:, 1:])
+
+
+def fuse_gelu(model: nn.Module) -> None:
+    """Let every GELU that a model computes operator by operator in the tanh form run as the one operator it is."""
+    from transformers.activations import NewGELUActivation
+
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, NewGELUActivation):
+                setattr(module, name, nn.GELU(approximate="tanh"))

@@ -40,7 +40,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     orders = {"image_first": perceiver, "instruction_first": _other_order(perceiver)}
     image = picture()
     contenders = {
-        f"{order}, {count} names": partial(_answer, orders[order], image, count)
+        f"{order}, {count} names": partial(_answer, orders[order], image, count=count)
         for order in orders
         for count in (FEW, MANY)
     }
@@ -69,6 +69,6 @@ def _other_order(perceiver: "Perceiver") -> "Perceiver":
     )
 
 
-def _answer(perceiver: "Perceiver", image: torch.Tensor, count: int) -> object:
+def _answer(perceiver: "Perceiver", image: torch.Tensor, *, count: int) -> object:
     """Ask for ``count`` names; the vectors of the last lists are kept in memory."""
     return perceiver.predict(image, classes=many_names(count), task="instance", mode="skip")
