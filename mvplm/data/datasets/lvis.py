@@ -35,7 +35,7 @@ class LvisFiles(CocoFiles):
     """The annotation file names pictures by their address; its folder and name are those of COCO 2017."""
 
     def read(self, path: Path, *keys: str) -> dict[str, Any]:
-        """Contents of the annotation file with ``file_name`` train2017/NAME.jpg for every picture with a ``coco_url``."""
+        """Contents of the annotation file; ``file_name`` is the end of ``coco_url``, train2017/NAME.jpg."""
         data = read_coco(path, *keys)
         return {**data, "images": [_with_file_name(info) for info in data["images"]]}
 
