@@ -91,9 +91,7 @@ class Record:
                     )
         count = 0 if self.vocabulary is None else len(self.vocabulary)
         if any(not 0 <= place < count for place in self.absent):
-            raise ValueError(
-                f"image {self.image_id}: absent {self.absent} outside the vocabulary of {count} names"
-            )
+            raise ValueError(f"image {self.image_id}: absent {self.absent} outside the vocabulary of {count} names")
         if self.vocabulary is not None:
             for annotation in self.annotations:
                 if annotation.label is not None and not 0 <= annotation.label < len(self.vocabulary):

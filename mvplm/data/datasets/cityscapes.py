@@ -4,7 +4,7 @@ The panoptic files are those of Cityscapes' own preparation (``datasets/prepare_
 same); class maps are the released ``*_gtFine_labelIds.png`` with official ids.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,8 +33,11 @@ class CityscapesFiles(CocoFiles):
     def read(self, path: Path, *keys: str) -> dict[str, Any]:
         """Contents of the panoptic file with ``file_name`` CITY/IMAGE_leftImg8bit.png."""
         data = read_coco(path, *keys)
-        images = [{**info, "file_name": picture_name(str(info["id"]))} for info in data["images"] if "id" in info]
-        return {**data, "images": images}
+        return {**data, "images": [_with_place(info) for info in data.get("images", ())]}
+
+
+def _with_place(info: Any) -> Any:
+    return {**info, "file_name": picture_name(str(info["id"]))} if isinstance(info, Mapping) and "id" in info else info
 
 
 def picture_name(image_id: str) -> str:

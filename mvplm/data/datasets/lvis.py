@@ -37,11 +37,11 @@ class LvisFiles(CocoFiles):
     def read(self, path: Path, *keys: str) -> dict[str, Any]:
         """Contents of the annotation file; ``file_name`` is the end of ``coco_url``, train2017/NAME.jpg."""
         data = read_coco(path, *keys)
-        return {**data, "images": [_with_file_name(info) for info in data["images"]]}
+        return {**data, "images": [_with_file_name(info) for info in data.get("images", ())]}
 
 
-def _with_file_name(info: Mapping[str, Any]) -> Mapping[str, Any]:
-    parts = str(info.get("coco_url", "")).split("/")[-2:]
+def _with_file_name(info: Any) -> Any:
+    parts = str(info.get("coco_url", "")).split("/")[-2:] if isinstance(info, Mapping) else []
     return {**info, "file_name": "/".join(parts)} if len(parts) == 2 else info
 
 

@@ -1,6 +1,6 @@
 """Folders in the style of ODinW ("object detection in the wild"): pictures and one COCO file in a folder per split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,11 @@ class OdinwFiles(CocoFiles):
         data = read_coco(path, *keys)
         if "categories" not in keys:
             return data
-        headings = {category.get("supercategory") for category in data["categories"]}
-        used = {entry.get("category_id") for entry in data["annotations"]}
-        kept = [c for c in data["categories"] if c.get("name") not in headings or c.get("id") in used]
-        return {**data, "categories": kept or data["categories"]}
+        used = {str(entry.get("category_id")) for entry in data["annotations"] if isinstance(entry, Mapping)}
+        named = [category for category in data["categories"] if isinstance(category, Mapping)]
+        headings = {str(category.get("supercategory")) for category in named}
+        empty = [c for c in named if c.get("name") in headings and str(c.get("id")) not in used]
+        return {**data, "categories": [category for category in data["categories"] if category not in empty]}
 
 
 def odinw_files(root: str | Path, *, split: str = "valid") -> OdinwFiles:
