@@ -25,7 +25,7 @@ def check_coco(files: CocoFiles, *, decode: bool = True) -> CheckReport:
     pictures = Pictures(report, decode=decode)
     annotation_ids: set[Any] = set()
     for path in files.instances:
-        data = _read(report, files, path, "images", "annotations", "categories")
+        data = _read(report, files, "images", "annotations", "categories", path=path)
         if data is not None:
             annotation_ids.update(entry.get("id") for entry in data["annotations"])
             images = check_instances(report, files, path=path, data=data)
@@ -39,7 +39,7 @@ def check_coco(files: CocoFiles, *, decode: bool = True) -> CheckReport:
     return report
 
 
-def _read(report: CheckReport, files: CocoFiles, path: Path, *keys: str) -> dict[str, Any] | None:
+def _read(report: CheckReport, files: CocoFiles, *keys: str, path: Path) -> dict[str, Any] | None:
     try:
         data = files.read(path, *keys)
     except (ValueError, OSError) as error:
@@ -55,7 +55,7 @@ def _read(report: CheckReport, files: CocoFiles, path: Path, *keys: str) -> dict
 
 
 def _check_panoptic_file(report: CheckReport, files: CocoFiles, *, path: Path, pictures: Pictures) -> None:
-    data = _read(report, files, path, "images", "annotations", "categories")
+    data = _read(report, files, "images", "annotations", "categories", path=path)
     if data is None:
         return
     images = check_images(report, path.name, images=data["images"])
@@ -71,7 +71,7 @@ def _check_panoptic_file(report: CheckReport, files: CocoFiles, *, path: Path, p
 
 
 def _check_captions(report: CheckReport, files: CocoFiles, *, path: Path, pictures: Pictures) -> None:
-    data = _read(report, files, path, "images", "annotations")
+    data = _read(report, files, "images", "annotations", path=path)
     if data is None:
         return
     images = check_images(report, path.name, images=data["images"])
@@ -98,7 +98,7 @@ def _check_referring(report: CheckReport, files: CocoFiles, *, pictures: Picture
         report.error(path.name, str(error))
         return
     for lookup in files.lookup:
-        data = _read(report, files, lookup, "annotations")
+        data = _read(report, files, "annotations", path=lookup)
         known = known | {entry.get("id") for entry in (data or {}).get("annotations", ())}
     ids: set[Any] = set()
     for place, entry in enumerate(entries):

@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from mvplm.data.boxes import tight_box
 from mvplm.data.check_lists import ImageList, check_against_table, check_categories, check_images
@@ -68,10 +68,12 @@ def _check_instance(report: CheckReport, here: str, *, entry: Mapping[str, Any],
     if entry.get("iscrowd", 0) not in (0, 1):
         report.error(here, f"iscrowd must be 0 or 1, got {entry['iscrowd']!r}")
     report.counts["crowd instances"] += bool(entry.get("iscrowd", 0))
-    corners = _corners(entry.get("bbox"))
-    if corners is None:
-        report.error(here, f"bbox must be [x, y, width, height], four finite numbers, got {entry.get('bbox')}")
+    box = entry.get("bbox")
+    if not _is_box(box):
+        report.error(here, f"bbox must be [x, y, width, height], four finite numbers, got {box}")
         return
+    x, y, width, height = (float(value) for value in box)
+    corners = (x, y, x + width, y + height)
     check_box(report, here, corners=corners, size=size)
     if not entry.get("segmentation"):
         report.counts["instances without mask"] += 1
@@ -91,13 +93,9 @@ def _check_instance(report: CheckReport, here: str, *, entry: Mapping[str, Any],
     _check_area(report, here, entry=entry, pixels=int(mask.sum()))
 
 
-def _corners(box: Any) -> tuple[float, float, float, float] | None:
-    if not isinstance(box, (list, tuple)) or len(box) != 4:
-        return None
-    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in box):
-        return None
-    x, y, width, height = (float(value) for value in box)
-    return (x, y, x + width, y + height)
+def _is_box(box: Any) -> TypeGuard[Sequence[float]]:
+    four = isinstance(box, (list, tuple)) and len(box) == 4
+    return four and all(isinstance(value, (int, float)) and math.isfinite(value) for value in box)
 
 
 def _check_polygons(report: CheckReport, here: str, *, segmentation: Any, size: tuple[int, int]) -> None:

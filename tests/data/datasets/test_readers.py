@@ -9,6 +9,7 @@ import pytest
 from oracles import dataset_trees as trees
 
 from mvplm.data.catalog import dataset_entry, get_dataset
+from mvplm.data.check import check_dataset
 from mvplm.data.datasets.category_tables import category_table, list_category_tables, table_vocabulary
 from mvplm.structures import Annotation
 from mvplm.structures.masks import decode_mask, encode_mask
@@ -278,3 +279,23 @@ def test_odinw(tmp_path):
     assert told(record) == [("shark", True, False, 0, (4, 2, 9, 6))] and record.annotations[0].segmentation is None
     with pytest.raises(FileNotFoundError, match="_annotations.coco.json"):
         get_dataset("odinw_folder", root=tmp_path, split="test")
+
+
+def test_real_photos_in_the_official_tree(shared_data, tmp_path):
+    """coco_mini's validation photos at the places of COCO 2017 are the same records, and nothing is wrong with them."""
+    mini = shared_data / "coco_mini"
+    if not mini.is_dir():
+        pytest.skip(f"no real photos: {mini} is absent")
+    (tmp_path / "coco" / "annotations").mkdir(parents=True)
+    (tmp_path / "coco" / "val2017").symlink_to(mini / "images" / "val")
+    (tmp_path / "coco" / "panoptic_val2017").symlink_to(mini / "panoptic_val")
+    for part in ("panoptic", "instances", "captions"):
+        place = tmp_path / "coco" / "annotations" / f"{part}_val2017.json"
+        place.symlink_to(mini / "annotations" / f"{part}_val.json")
+    for name, role in (("coco_2017_val_panoptic", "panoptic"), ("coco_2017_val", "instance")):
+        records = get_dataset(name, root=tmp_path, num=3)
+        expected = get_dataset("coco_mini/val", root=shared_data, role=role, num=3)
+        for record, other in zip(records, expected, strict=True):
+            assert record.annotations == other.annotations and record.captions == other.captions
+    report = check_dataset("coco_2017_val_captions", root=tmp_path, decode=False)
+    assert report.ok and report.counts["pictures"] == 50

@@ -53,7 +53,9 @@ def test_samples(tmp_path, small_tokenizer, name, training):
 
 def answer(record, class_map: np.ndarray) -> dict[str, Perception]:
     size, names = record.size, record.vocabulary.names
-    return {"semantic": Perception(size, "semantic", list(names), semantic=SemanticMap(torch.from_numpy(class_map), names))}
+    return {
+        "semantic": Perception(size, "semantic", list(names), semantic=SemanticMap(torch.from_numpy(class_map), names))
+    }
 
 
 def test_void_is_not_scored(tmp_path):
