@@ -1,7 +1,7 @@
-"""Panoptic maps of ADE20K from its class maps and instance maps.
+"""Panoptic maps and an instance file of ADE20K from its class maps and instance maps.
 
 Reads    ADEChallengeData2016/{images,annotations,annotations_instance}/{training,validation}
-Writes   ADEChallengeData2016/ade20k_panoptic_{train,val}/*.png and ade20k_panoptic_{train,val}.json
+Writes   ADEChallengeData2016/ade20k_panoptic_{train,val}/*.png and ade20k_{panoptic,instance}_{train,val}.json
 Usage    python datasets/prepare_ade20k.py [--root $MVPLM_DATASETS] [--split train val] [--workers 4]
 
 Start it again after an interruption: finished pictures are checked and kept.
@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from mvplm.data.label_maps import read_labels
 from mvplm.data.panoptic_png import write_panoptic
 from mvplm.data.preparation import Converted, convert_all, whole_file, write_json
 from mvplm.data.segments import SegmentIds, segment_entries
+from mvplm.structures.masks import encode_mask
 
 THINGS = [row["id"] for row in category_table(TABLE) if row["isthing"]]
 """Instance maps number the 100 things from 1, in the order of the 150 classes."""
@@ -47,8 +49,18 @@ def convert(key: str, *, folder: Path, split: str) -> Converted:
     entry = {
         "image": {"id": key, "file_name": f"{key}.jpg", "width": width, "height": height},
         "map": {"image_id": key, "file_name": target.name, "segments_info": segment_entries(ids, categories)},
+        "things": things(instances, image_id=key),
     }
     return Converted(entry, (target,))
+
+
+def things(instances: np.ndarray, *, image_id: str) -> list[dict[str, Any]]:
+    """COCO entries, still without ids, of an instance map whose classes ``paint`` has found to be right."""
+    numbers = instances[..., 1].astype(np.int64)
+    first = {number: THINGS[instances[..., 0][numbers == number][0] - 1] for number in np.unique(numbers[numbers > 0])}
+    entries = segment_entries(numbers, first)
+    masks = [encode_mask(numbers == entry["id"]) for entry in entries]
+    return [{**e, "image_id": image_id, "segmentation": mask} for e, mask in zip(entries, masks, strict=True)]
 
 
 def paint(classes: np.ndarray, instances: np.ndarray, *, name: str) -> tuple[np.ndarray, dict[int, int]]:
@@ -97,6 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         entries = convert_all([path.stem for path in images], work, folder=folder, name=name, workers=given.workers)
         data = {"images": [e["image"] for e in entries], "annotations": [e["map"] for e in entries]}
         write_json({**data, "categories": list(category_table(TABLE))}, folder / f"{name}.json")
+        found = [{**thing, "id": id_} for id_, thing in enumerate((t for e in entries for t in e["things"]), 1)]
+        kinds = [row for row in category_table(TABLE) if row["isthing"]]
+        instances = {"images": data["images"], "annotations": found, "categories": kinds}
+        write_json(instances, folder / f"ade20k_instance_{split}.json")
 
 
 if __name__ == "__main__":

@@ -151,6 +151,20 @@ def test_ade20k_panoptic_from_the_release(tmp_path):
     assert entry["segments_info"][0]["id"] == 120 + 256 * 120 + 65536 * 120
 
 
+def test_ade20k_instances_from_the_release(tmp_path):
+    trees.ade_release(tmp_path)
+    prepare("prepare_ade20k", tmp_path)
+    (record,) = get_dataset("ade20k_instance_val", root=tmp_path)
+    assert len(record.vocabulary) == 100 and record.vocabulary.dataset_ids[:3] == (7, 8, 10)
+    assert told(record) == [
+        ("person", True, False, 1, (4, 2, 6, 6)),
+        ("person", True, False, 2, (6, 2, 9, 6)),
+        ("window", True, False, 3, (10, 6, 18, 9)),
+    ]
+    assert same_mask(record.annotations[2], trees.PEOPLE)
+    assert all(check_dataset(f"ade20k_{part}_val", root=tmp_path).ok for part in ("instance", "panoptic", "sem_seg"))
+
+
 def test_ade20k_as_mask2former_prepares_it(tmp_path):
     """Areas counted before things were painted, and a blank after a name."""
     folder = trees.ade_release(tmp_path)
