@@ -11,7 +11,7 @@ from mvplm.cli.guard import say
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
 
-HELP = "Data sets: list, check, show, turn boxes into masks, and draw scenes."
+HELP = "Data sets: list, check, show, export, turn boxes into masks, and draw scenes."
 EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
@@ -21,13 +21,18 @@ Options = Annotated[
 Root = Annotated[Path | None, typer.Option(help="Folder of data sets; default: MVPLM_DATASETS, else ./datasets.")]
 
 
-def list_known() -> None:
-    """Print the names of the catalog."""
-    from mvplm.data.catalog import datasets_root, list_datasets
+def list_known(*, root: Root = None) -> None:
+    """Print the names of the catalog, and whether the files of sets with a fixed place are there."""
+    from mvplm.data.catalog import dataset_entry, datasets_root, list_datasets
 
-    for name in list_datasets():
-        typer.echo(name)
-    say(f"(files are looked for in {datasets_root()})", style="dim")
+    folder, names = datasets_root(root), list_datasets()
+    width = max(len(name) for name in names)
+    for name in names:
+        entry = dataset_entry(name)
+        missing = entry.missing(folder)
+        state = f"missing: {', '.join(missing)}" if missing else "found" if entry.needs else ""
+        typer.echo(f"{name:{width}}  {state}".rstrip())
+    say(f"(files are looked for in {folder}; datasets/README.md draws the trees)", style="dim")
 
 
 def check(
@@ -62,6 +67,25 @@ def scenes(
 
     folder = write_coco(out, num=num, seed=seed, split=split)
     say(f"{num} scenes written to {folder}", style="green")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="Name in the catalog.")],
+    options: Options = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    split: Annotated[str, typer.Option(help="Name of the split in the folder.")] = "train",
+    panoptic: Annotated[bool, typer.Option("--panoptic", help="Also write panoptic maps.")] = False,
+    root: Root = None,
+) -> None:
+    """Write a data set with names as a plain COCO folder: pictures, instances and captions."""
+    from mvplm.data.catalog import get_dataset
+    from mvplm.data.coco_writer import write_coco_folder
+    from mvplm.data.options import parse_options
+
+    records = get_dataset(name, root=root, **parse_options(options or []))
+    folder = write_coco_folder(records, out, split=split, panoptic=panoptic)
+    say(f"{len(records)} records written to {folder}", style="green")
 
 
 def show(
@@ -167,5 +191,6 @@ COMMANDS = {
     "check": (check, "mvplm data check coco_mini/val --root datasets"),
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
     "masks": (masks, "mvplm data masks coco_folder split=train --root my_data --weights my_model --out masks.json"),
+    "export": (export, "mvplm data export scenes/val num=50 --out datasets/my_data --split val"),
     "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
 }

@@ -3,54 +3,55 @@
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mvplm.data.datasets import ade20k, cityscapes, coco_2017, lvis, odinw, pascal_context, pascal_voc
 from mvplm.data.datasets.coco import load_coco_folder
-from mvplm.data.datasets.coco_files import CocoFiles, find_coco_files
+from mvplm.data.datasets.coco_files import find_coco_files
+from mvplm.data.datasets.coco_mini import FOLDER as COCO_MINI
 from mvplm.data.datasets.coco_mini import coco_mini_files, load_coco_mini
+from mvplm.data.datasets.entry import CatalogEntry, Loader
 from mvplm.data.datasets.scenes import load_scenes
 from mvplm.structures import Record
 from mvplm.structures.choices import near_matches
 
-Loader = Callable[..., Sequence[Record]]
 ROOT_VARIABLE = "MVPLM_DATASETS"
 
-
-@dataclass(frozen=True)
-class CatalogEntry:
-    """loader: called as ``loader(root, **options)``; files: gives the COCO files of the dataset, for checking them."""
-
-    loader: Loader
-    files: Callable[..., CocoFiles] | None = None
-
+# Each of these files has ENTRIES: the names it reads.
+_READERS = (coco_2017, ade20k, cityscapes, pascal_context, pascal_voc, lvis, odinw)
 
 _ENTRIES: dict[str, CatalogEntry] = {
     "coco_folder": CatalogEntry(load_coco_folder, find_coco_files),
     **{
-        f"coco_mini/{split}": CatalogEntry(partial(load_coco_mini, split=split), partial(coco_mini_files, split=split))
+        f"coco_mini/{split}": CatalogEntry(
+            partial(load_coco_mini, split=split), partial(coco_mini_files, split=split), (COCO_MINI,)
+        )
         for split in ("train", "val", "refs")
     },
     **{f"scenes/{split}": CatalogEntry(partial(load_scenes, split=split)) for split in ("train", "val", "heldout")},
+    **{name: entry for reader in _READERS for name, entry in reader.ENTRIES.items()},
 }
 
 
-def register_dataset(name: str, loader: Loader, *, files: Callable[..., CocoFiles] | None = None) -> None:
+def register_dataset(
+    name: str, loader: Loader, *, files: Callable[..., Any] | None = None, needs: Sequence[str] = ()
+) -> None:
     """Add a dataset.
 
     Args:
         name: unique name, by custom "family/split".
         loader: called as ``loader(root, **options)``, returns a sequence of records.
-        files: called as ``files(root)``; lets the checker read the raw files of a COCO-format dataset.
+        files: called as ``files(root)``; gives the checker the raw files, ``CocoFiles`` or ``SemanticFiles``.
+        needs: what has to lie below the datasets folder; see ``CatalogEntry``.
 
     Raises:
         ValueError: the name is taken.
     """
     if name in _ENTRIES:
         raise ValueError(f"dataset {name!r} is registered already")
-    _ENTRIES[name] = CatalogEntry(loader, files)
+    _ENTRIES[name] = CatalogEntry(loader, files, tuple(needs))
 
 
 def unregister_dataset(name: str) -> None:
@@ -82,7 +83,7 @@ def get_dataset(name: str, *, root: str | Path | None = None, **options: Any) ->
 
     Args:
         name: name in the catalog.
-        root: folder of the datasets; see ``datasets_root``. For "coco_folder" the folder itself.
+        root: folder of the datasets; see ``datasets_root``. For "coco_folder" and "odinw_folder" the folder itself.
         **options: arguments of the dataset.
 
     Raises:

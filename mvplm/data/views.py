@@ -98,9 +98,14 @@ def picture_of(records: Sequence[Record], index: int) -> str | None:
 
 
 def picture_key(name: str) -> str:
-    """What a picture is known by in every edition of its dataset: "COCO_train2014_000000000009.jpg" is "9"."""
-    last = PurePath(name).stem.rsplit("_", 1)[-1]
-    return str(int(last)) if last.isdecimal() else PurePath(name).stem
+    """What a picture is known by in every edition of its dataset.
+
+    COCO numbers pictures with twelve digits: "COCO_train2014_000000000009.jpg" is "9", as "000000000009.jpg" is. Other
+    names are told apart as they are.
+    """
+    stem = PurePath(name).stem
+    number = stem.rsplit("_", 1)[-1]
+    return str(int(number)) if len(number) == 12 and number.isdecimal() else stem
 
 
 def pictures(records: Sequence[Record]) -> set[str]:

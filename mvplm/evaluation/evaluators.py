@@ -10,7 +10,7 @@ from mvplm.evaluation.detection import DetectionAP
 from mvplm.evaluation.panoptic import PanopticQuality, Segment
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.semantic import SemanticIoU
-from mvplm.evaluation.truth import true_mask, true_objects, true_panoptic, true_semantic
+from mvplm.evaluation.truth import scored_classes, true_mask, true_objects, true_panoptic, true_semantic
 from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
@@ -116,7 +116,9 @@ class DetectionEvaluator:
         """Add one image."""
         answer = answers[self.tasks[0]]
         predictions = answer.to_coco(category_ids=[self.places[name] for name in answer.query])
-        truth = true_objects(record)
+        truth, scored = true_objects(record), scored_classes(record)
+        if scored is not None:
+            predictions = [p for p in predictions if p["category_id"] in scored]
         for metric in self.metrics.values():
             metric.update(predictions, truth, size=record.size, key=record.image_id)
 

@@ -90,7 +90,7 @@ def test_nothing_to_change_is_the_dataset_itself():
     [
         ("COCO_train2014_000000000009.jpg", "9"),
         ("images/train2017/000000000009.jpg", "9"),
-        ("a/ADE_val_00000012.png", "12"),
+        ("a/ADE_val_00000012.png", "ADE_val_00000012"),
         ("a/park.jpg", "park"),
     ],
 )

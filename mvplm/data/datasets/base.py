@@ -3,10 +3,17 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from operator import index as as_integer
-from typing import Any
+from typing import Any, Protocol
 
-from mvplm.data.datasets.coco_files import CocoFiles
 from mvplm.structures import Record
+
+
+class SourceFiles(Protocol):
+    """The files records were read from."""
+
+    def hashes(self) -> dict[str, str]:
+        """What identifies their contents, by name."""
+        ...
 
 
 class RecordSequence(Sequence[Record]):
@@ -16,7 +23,7 @@ class RecordSequence(Sequence[Record]):
         files: where they were read from, None for records without files.
     """
 
-    files: CocoFiles | None = None
+    files: SourceFiles | None = None
 
     def __getitem__(self, index: Any) -> Any:
         """Record at ``index`` (negative counts from the end); a list of records for a slice."""

@@ -18,7 +18,6 @@ from mvplm.data.datasets.coco_files import (
     captions_by_image,
     clean_category_names,
     find_coco_files,
-    read_coco,
 )
 from mvplm.data.datasets.coco_referring import CocoReferring
 from mvplm.data.panoptic_png import read_panoptic
@@ -88,7 +87,7 @@ def open_coco(
 
 
 class FirstRecords(RecordSequence):
-    """The first ``num`` records of a sequence, or all of them where there are fewer; ``vocabulary`` is the sequence's.
+    """The first ``num`` records of a sequence, or all of them where there are fewer; its names are the sequence's.
 
     Raises:
         ValueError: ``num`` is below 1.
@@ -100,6 +99,7 @@ class FirstRecords(RecordSequence):
         self._records = records
         self._num = min(num, len(records))
         self.vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
+        self.name_groups = getattr(records, "name_groups", None)
 
     def __len__(self) -> int:
         return self._num
@@ -121,7 +121,7 @@ class CocoPanoptic(RecordSequence):
 
     def __init__(self, files: CocoFiles, *, source: str, clean_names: bool = True) -> None:
         path = files.need("panoptic")
-        data = read_coco(path, "images", "annotations", "categories")
+        data = files.read(path, "images", "annotations", "categories")
         self._masks = files.need("panoptic_masks")
         self._images = files.images
         self._source = source
@@ -165,11 +165,12 @@ class CocoInstances(RecordSequence):
     """
 
     def __init__(self, files: CocoFiles, *, source: str, clean_names: bool = True, role: str = "instance") -> None:
-        data = read_coco(files.need("instances"), "images", "annotations", "categories")
+        data = files.read(files.need("instances"), "images", "annotations", "categories")
         self._images = files.images
         self._source = source
         self._role = role
-        self.vocabulary = vocabulary_of(data["categories"], clean_names=clean_names)
+        self._categories = data["categories"]
+        self.vocabulary = vocabulary_of(self._categories, clean_names=clean_names)
         self._entries: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
         for entry in data["annotations"]:
             if role != "grounding" or entry.get("phrase"):
@@ -208,7 +209,7 @@ class CocoCaptions(RecordSequence):
     """One record per picture with captions, and nothing else."""
 
     def __init__(self, files: CocoFiles, *, source: str) -> None:
-        data = read_coco(files.need("captions"), "images", "annotations")
+        data = files.read(files.need("captions"), "images", "annotations")
         self._images = files.images
         self._source = source
         self._captions = captions_by_image(files)
@@ -236,7 +237,7 @@ class CocoCaptions(RecordSequence):
 
 def vocabulary_of(categories: Sequence[Mapping[str, Any]], *, clean_names: bool = True) -> Vocabulary:
     """Vocabulary of COCO categories in the file's order; without "isthing" every category is a thing."""
-    names = [str(category["name"]) for category in categories]
+    names = [str(category["name"]).strip() for category in categories]
     return Vocabulary(
         tuple(clean_category_names(names) if clean_names else names),
         tuple(bool(category.get("isthing", 1)) for category in categories),
