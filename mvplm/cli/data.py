@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mvplm.cli.guard import say
+from mvplm.cli.leaks import leaks
 
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
 
-HELP = "Data sets: list, check, show, and draw scenes."
+HELP = "Data sets: list, check, show, find leaks, and draw scenes."
 EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
@@ -133,6 +134,7 @@ def _print_records(dataset: Sequence[Any], indices: Sequence[int]) -> None:
 COMMANDS = {
     "list": (list_known, "mvplm data list"),
     "check": (check, "mvplm data check coco_mini/val --root datasets"),
+    "leaks": (leaks, "mvplm data leaks coco_mini/train coco_mini/val coco_mini/refs"),
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
     "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
 }

@@ -11,6 +11,7 @@ from typing import Any
 from mvplm.data.datasets.coco import load_coco_folder
 from mvplm.data.datasets.coco_files import CocoFiles, find_coco_files
 from mvplm.data.datasets.coco_mini import coco_mini_files, load_coco_mini
+from mvplm.data.datasets.language_sets import LANGUAGE_SETS
 from mvplm.data.datasets.scenes import load_scenes
 from mvplm.structures import Record
 from mvplm.structures.choices import near_matches
@@ -34,6 +35,7 @@ _ENTRIES: dict[str, CatalogEntry] = {
         for split in ("train", "val", "refs")
     },
     **{f"scenes/{split}": CatalogEntry(partial(load_scenes, split=split)) for split in ("train", "val", "heldout")},
+    **{name: CatalogEntry(loader) for name, loader in LANGUAGE_SETS.items()},
 }
 
 

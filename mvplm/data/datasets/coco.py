@@ -112,6 +112,10 @@ class FirstRecords(RecordSequence):
         """File name of the picture at ``index``."""
         return self._records.picture(index)
 
+    def picture_keys(self) -> list[str | None]:
+        """Keys of the first pictures."""
+        return self._records.picture_keys()[: self._num]
+
 
 class CocoPanoptic(RecordSequence):
     """One record per panoptic map; the map is decoded when the record is asked for, boxes are those of the masks.

@@ -1,4 +1,4 @@
-"""Lazy indices of giant annotation files: read once from end to end, then any record in a moment and in little memory."""
+"""Indices of giant annotation files: read once from end to end, then any record in a moment and in little memory."""
 
 from mvplm.data.index.build import IndexPlan, open_index
 from mvplm.data.index.reader import IndexEntry, JsonIndex

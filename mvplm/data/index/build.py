@@ -38,7 +38,7 @@ class IndexPlan:
         items: name of the list with one entry per record; None for a file that is one list.
         children: name of the list whose entries belong to an item through ``image_id``; None for none.
         extras: names of lists to keep at hand ("categories").
-        item_id: key of an item's id. file_name: key of its picture.
+        item_id: key of an item's id, which must be unique where there are children. file_name: key of its picture.
         keep_item, keep_child: whether an entry is taken; None takes all.
         need_children: leave out items without a child.
     """
@@ -129,7 +129,8 @@ def _fill(database: sqlite3.Connection, path: Path, *, plan: IndexPlan, facts: d
     where = "WHERE id IN (SELECT item_id FROM found_children)" if plan.need_children else ""
     database.execute(_ITEMS.format(where=where))
     try:
-        database.execute("CREATE UNIQUE INDEX item_ids ON items (id)")
+        if plan.children is not None:
+            database.execute("CREATE UNIQUE INDEX item_ids ON items (id)")
     except sqlite3.IntegrityError as error:
         twice = database.execute("SELECT id FROM items GROUP BY id HAVING count(*) > 1 LIMIT 1").fetchone()[0]
         raise ValueError(f"{path}: the id {twice!r} stands twice in {plan.items or 'the list'}") from error

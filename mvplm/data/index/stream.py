@@ -48,8 +48,8 @@ def stream_items(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON, neither a list nor an object, or an entry of more than ``LONGEST_ENTRY`` bytes; the message
-            names the file and the place.
+        ValueError: not JSON, neither a list nor an object, or an entry of more than ``LONGEST_ENTRY`` bytes; the
+            message names the file and the place.
     """
     with open(path, "rb") as file:
         yield from _Stream(file, path, progress=progress or (lambda _: None), chunk=chunk).items()
