@@ -19,6 +19,7 @@ LONGEST_ENTRY = 64 << 20
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NEXT = re.compile(r"[ \t\n\r]*([,\]}])[ \t\n\r]*")
 _COLON = re.compile(r"[ \t\n\r]*:[ \t\n\r]*")
+_LONGEST_HALF = len("e+1")  # a number that seems to end may go on behind this much of the next chunk
 _BYTE_ORDER_MARK = "\xef\xbb\xbf"
 
 
@@ -79,7 +80,8 @@ class _Stream:
         self._ended = False
 
     def items(self) -> Iterator[Item]:
-        self._more()
+        while len(self._buffer) < len(_BYTE_ORDER_MARK) and not self._ended:
+            self._more()
         if self._buffer.startswith(_BYTE_ORDER_MARK):
             self._place = len(_BYTE_ORDER_MARK)
         opening = self._peek()
@@ -126,7 +128,7 @@ class _Stream:
             start = self._place
             try:
                 value, end = self._scan(self._buffer, start)
-                if end < len(self._buffer) or self._ended:  # else a number may go on in the next chunk
+                if end + _LONGEST_HALF <= len(self._buffer) or self._ended:
                     break
             except (json.JSONDecodeError, StopIteration) as error:
                 if self._ended:
