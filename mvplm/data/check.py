@@ -52,7 +52,7 @@ def check_dataset(
 def check_records(records: Sequence[Record], *, decode: bool = True, limit: int = 0) -> CheckReport:
     """Check records one by one: picture, boxes, masks, expressions, captions, unique ids."""
     report = CheckReport()
-    seen: set[tuple[int | str, tuple[int | None, ...]]] = set()
+    seen: dict[int | str, set[int]] = {}
     for index in range(min(limit, len(records)) if limit else len(records)):
         where = f"record {index}"
         try:
@@ -61,10 +61,11 @@ def check_records(records: Sequence[Record], *, decode: bool = True, limit: int 
             report.error(where, f"cannot be read: {error}")
             continue
         where = f"{where} (image {record.image_id})"
-        key = (record.image_id, tuple(expression.id for expression in record.expressions))
-        if key in seen:  # records with other expressions about the same picture are no duplicates
+        asked = {expression.id for expression in record.expressions if expression.id is not None}
+        before = seen.get(record.image_id)
+        if before is not None and not (asked and before and asked.isdisjoint(before)):  # else: other expressions
             report.error(where, "duplicated image id")
-        seen.add(key)
+        seen[record.image_id] = asked | (before or set())
         report.counts["images"] += 1
         _check_picture(report, where, record=record, decode=decode)
         for place, annotation in enumerate(record.annotations):

@@ -21,10 +21,10 @@ from typing import Any
 from mvplm.data.datasets.base import RecordSequence
 from mvplm.data.datasets.coco import FirstRecords
 from mvplm.data.datasets.coco_files import CocoFiles, read_json
-from mvplm.data.datasets.indexed import IndexedRecords, box_of, size_of
+from mvplm.data.datasets.indexed import IndexedRecords, annotation_of, size_of
 from mvplm.data.datasets.places import find_place
 from mvplm.data.index import IndexPlan, JsonIndex, open_index
-from mvplm.structures import Annotation, Record
+from mvplm.structures import Record
 
 _TO_BLANK = str.maketrans("()_-", "    ")
 _GENOME = ("visual_genome", "gqa", "vg")
@@ -142,15 +142,7 @@ class GoldG(IndexedRecords):
             image=self._images / PurePath(item["file_name"]).name,
             size=size_of(item),
             source=self._source,
-            annotations=tuple(
-                Annotation(
-                    box=box_of(child),
-                    iscrowd=bool(child.get("iscrowd", 0)),
-                    phrase=phrase_of(child, item),
-                    id=int(child["id"]),
-                )
-                for child in entry.children
-            ),
+            annotations=tuple(annotation_of(child, phrase=phrase_of(child, item)) for child in entry.children),
             captions=(caption,) if self._captions and caption else (),
             exhaustive=False,
         )

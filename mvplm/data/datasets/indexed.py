@@ -5,6 +5,7 @@ from typing import Any
 
 from mvplm.data.datasets.base import RecordSequence, picture_key
 from mvplm.data.index import JsonIndex
+from mvplm.structures import Annotation
 
 
 class IndexedRecords(RecordSequence):
@@ -26,10 +27,20 @@ class IndexedRecords(RecordSequence):
         return [None if name is None else picture_key(name, collection=self.collection) for name in names]
 
 
-def box_of(entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """XYXY_ABS box of an entry's ``bbox`` (XYWH pixels); negative sides count as none."""
+def annotation_of(entry: Mapping[str, Any], **known: Any) -> Annotation:
+    """Annotation of an entry: its ``bbox`` (XYWH pixels, negative sides count as none), crowd flag and id.
+
+    Args:
+        entry: of the annotation file.
+        **known: label, segmentation or phrase.
+    """
     x, y, width, height = (float(value) for value in entry["bbox"])
-    return (x, y, x + max(width, 0.0), y + max(height, 0.0))
+    return Annotation(
+        box=(x, y, x + max(width, 0.0), y + max(height, 0.0)),
+        iscrowd=bool(entry.get("iscrowd", 0)),
+        id=int(entry["id"]),
+        **known,
+    )
 
 
 def size_of(item: Mapping[str, Any]) -> tuple[int, int]:

@@ -12,15 +12,14 @@ or ``{split}/``, with or without the folders ``v1`` and ``v2`` of the original a
 
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from mvplm.data.datasets.base import RecordSequence
 from mvplm.data.datasets.coco import FirstRecords
 from mvplm.data.datasets.coco_files import CocoFiles
-from mvplm.data.datasets.indexed import IndexedRecords, box_of, size_of
+from mvplm.data.datasets.indexed import IndexedRecords, annotation_of, size_of
 from mvplm.data.datasets.places import find_place
 from mvplm.data.index import IndexPlan, JsonIndex, open_index
-from mvplm.structures import Annotation, Record, Vocabulary
+from mvplm.structures import Record, Vocabulary
 
 FOLDERS = ("objects365", "objects365v2", "Objects365v2")
 PLAN = IndexPlan("objects365")
@@ -80,13 +79,7 @@ class Objects365(IndexedRecords):
             size=size_of(entry.item),
             source=self._source,
             vocabulary=self.vocabulary,
-            annotations=tuple(self._annotation(child) for child in entry.children),
-        )
-
-    def _annotation(self, entry: dict[str, Any]) -> Annotation:
-        return Annotation(
-            box=box_of(entry),
-            label=self.vocabulary.index_of(entry["category_id"]),
-            iscrowd=bool(entry.get("iscrowd", 0)),
-            id=int(entry["id"]),
+            annotations=tuple(
+                annotation_of(child, label=self.vocabulary.index_of(child["category_id"])) for child in entry.children
+            ),
         )

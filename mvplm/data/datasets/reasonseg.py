@@ -85,21 +85,17 @@ class ReasonSeg(RecordSequence):
         content = _read(path)
         size = image_size(self._images[index])
         painted = paint(content["shapes"], size)
-        annotations = [
-            Annotation(box=_box(mask), segmentation=encode_mask(mask), iscrowd=crowd)
-            for mask, crowd in ((painted == _TARGET, False), (painted == _IGNORE, True))
-            if mask.any()
-        ]
-        targets = (0,) if annotations and not annotations[0].iscrowd else ()
+        target = _region(painted == _TARGET, iscrowd=False)
         kind = "sentence" if content["is_sentence"] else "phrase"
         return Record(
             image_id=path.stem,
             image=self._images[index],
             size=size,
             source=self._source,
-            annotations=tuple(annotations),
+            annotations=(*target, *_region(painted == _IGNORE, iscrowd=True)),
             expressions=tuple(
-                Expression(" ".join(text.split()), targets, kind, place) for place, text in enumerate(content["text"])
+                Expression(" ".join(text.split()), (0,) if target else (), kind, place)
+                for place, text in enumerate(content["text"])
             ),
             exhaustive=False,
         )
@@ -124,10 +120,13 @@ def paint(shapes: Sequence[Mapping[str, Any]], size: tuple[int, int]) -> np.ndar
     return painted
 
 
-def _box(mask: np.ndarray) -> tuple[float, float, float, float]:
-    box = tight_box(mask)
-    assert box is not None, "only masks with pixels get here"
-    return (float(box[0]), float(box[1]), float(box[2]), float(box[3]))
+def _region(mask: np.ndarray, *, iscrowd: bool) -> list[Annotation]:
+    """Annotation of a mask (H, W); none when it is empty."""
+    found = tight_box(mask)
+    if found is None:
+        return []
+    box = found.tolist()
+    return [Annotation((box[0], box[1], box[2], box[3]), segmentation=encode_mask(mask), iscrowd=iscrowd)]
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import numpy as np
 
 from mvplm.data.datasets.base import RecordSequence, picture_key
 from mvplm.data.datasets.coco_files import read_json
-from mvplm.data.datasets.indexed import box_of, size_of
+from mvplm.data.datasets.indexed import annotation_of, size_of
 from mvplm.data.index import IndexEntry, IndexPlan, JsonIndex, open_index
-from mvplm.structures import Annotation, Expression, Record
+from mvplm.structures import Expression, Record
 from mvplm.structures.choices import check_choice
 from mvplm.structures.masks import decode_mask, encode_mask
 from mvplm.structures.pickles import read_array_pickle
@@ -161,7 +161,9 @@ class ReferRecords(RecordSequence):
             image=self._path(entry.item["file_name"]),
             size=size_of(entry.item),
             source=self._source,
-            annotations=tuple(_annotation(known[id_]) for id_ in places),
+            annotations=tuple(
+                annotation_of(known[id_], segmentation=_one_code(known[id_].get("segmentation"))) for id_ in places
+            ),
             expressions=tuple(expressions),
             exhaustive=False,
         )
@@ -183,15 +185,6 @@ class ReferRecords(RecordSequence):
 
 def _kind(targets: tuple[int, ...]) -> str:
     return "none" if not targets else "multiple" if len(targets) > 1 else ""
-
-
-def _annotation(entry: Mapping[str, Any]) -> Annotation:
-    return Annotation(
-        box=box_of(entry),
-        segmentation=_one_code(entry.get("segmentation")),
-        iscrowd=bool(entry.get("iscrowd", 0)),
-        id=int(entry["id"]),
-    )
 
 
 def _one_code(segmentation: Any) -> Any:

@@ -73,7 +73,7 @@ class _Stream:
         self._path = path
         self._progress = progress
         self._chunk = chunk
-        self._scan = json.JSONDecoder().scan_once
+        self._scan = json.JSONDecoder().raw_decode
         self._buffer = ""
         self._base = 0
         self._place = 0
@@ -130,9 +130,9 @@ class _Stream:
                 value, end = self._scan(self._buffer, start)
                 if end + _LONGEST_HALF <= len(self._buffer) or self._ended:
                     break
-            except (json.JSONDecodeError, StopIteration) as error:
+            except json.JSONDecodeError as error:
                 if self._ended:
-                    raise self._error(str(error) or "expected a value") from None
+                    raise self._error(error.msg) from None
             self._more()
         self._place = end
         if not self._buffer.isascii():
