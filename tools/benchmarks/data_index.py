@@ -31,7 +31,10 @@ opened = time.perf_counter() - started
 _BUILD = (
     _SHARED
     + """
-print(json.dumps({{"seconds": opened, "processor": time.process_time() - used, "memory": memory(), "size": index.index.stat().st_size / 2**20}}))
+used = time.process_time() - used
+print(json.dumps({{
+    "seconds": opened, "processor": used, "memory": memory(), "size": index.index.stat().st_size / 2**20,
+}}))
 """
 )
 _READ = (
@@ -78,7 +81,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     detail = f"{images} pictures, {boxes} boxes, {size:.0f} MiB of JSON"
     return [
         Row("index: once", built["seconds"], "s", "", detail),
-        Row("index: processor time", built["processor"], "s", "", "what remains of it on an idle machine"),
+        Row("index: processor time", built["processor"], "s", "", "without waiting for others"),
         Row("index: largest memory", built["memory"], "GiB", "<= 1", "largest resident size of the process"),
         Row("index: size", built["size"], "MiB", "", "on disk"),
         Row("open", warm["open"], "s", "<= 2", "with the names of the categories"),
