@@ -1,5 +1,6 @@
 """Objects365 v2 and GoldG (MDETR's format and the OV-DINO variant) in their published files."""
 
+import pickle
 import random
 from typing import Any
 
@@ -68,6 +69,7 @@ def test_objects365(tree: Tree):
     assert records[-1].image_id == 908726 and records[-1].annotations == () and records[1].exhaustive
     assert pictures(records) == {"objects365:420917", "objects365:908726"}
     assert [record.image_id for record in tree.open("objects365_v2_train", num=1)] == [420917]
+    assert pickle.loads(pickle.dumps(records))[0] == records[0]
     with pytest.raises(FileNotFoundError, match="zhiyuan_objv2_val.json"):
         tree.open("objects365_v2_val")
 

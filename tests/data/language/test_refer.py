@@ -226,3 +226,11 @@ def test_an_array_of_ids_is_plain_data_too(refer):
     entry = ref(1, 9, np.int64(42), split="val", said={1: "left"})
     refer.pickle("refer/refcoco/refs(unc).p", [entry])
     assert refer.open("refcoco_unc_val")[0].annotations == (LEFT,)
+
+
+def test_datasets_travel_to_workers(refer):
+    import pickle
+
+    records = refer.open("refcoco_unc_val")
+    fresh = pickle.loads(pickle.dumps(records))
+    assert fresh[0] == records[0] and pickle.loads(pickle.dumps(records))[0] == records[0]
