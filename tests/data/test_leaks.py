@@ -70,7 +70,11 @@ def refs(tmp_path: Path) -> Path:
 def test_the_files_of_the_refs_are_enough(refs, tmp_path_factory):
     assert held_out_pictures(refs) == {"9", "11", "30", "31"}
     assert held_out_pictures(tmp_path_factory.mktemp("empty")) == set()
-    (refs / "refer" / "refcoco" / "refs(unc).p").write_bytes(b"no pickle")
+    file = refs / "refer" / "refcoco" / "refs(unc).p"
+    file.write_bytes(pickle.dumps([{"image_id": 3}]))
+    with pytest.raises(ValueError, match="malformed ref .* needs image_id and split"):
+        held_out_pictures(refs)
+    file.write_bytes(b"no pickle")
     with pytest.raises(ValueError, match=r"refs\(unc\)\.p is"):
         held_out_pictures(refs)
 

@@ -57,11 +57,14 @@ def read_entries(path: Path) -> list[Any]:
     """The list of refs in a file; a pickle is read without running anything in it.
 
     Raises:
-        ValueError: not a list, or a pickle of anything but plain data.
+        ValueError: not a list, a ref without picture or split, or a pickle of anything but plain data.
     """
     entries = read_json(path) if path.suffix == ".json" else read_array_pickle(path)
     if not isinstance(entries, list):
         raise ValueError(f"{path} must hold a list of refs, got {type(entries).__name__}")
+    for entry in entries:
+        if not isinstance(entry, Mapping) or "image_id" not in entry or "split" not in entry:
+            raise ValueError(f"{path}: malformed ref {str(entry)[:200]}: it needs image_id and split")
     return entries
 
 

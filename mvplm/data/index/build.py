@@ -159,7 +159,8 @@ def _stage(database: sqlite3.Connection, path: Path, *, plan: IndexPlan) -> None
                 if plan.keep_child is None or plan.keep_child(value):
                     _add(database, "found_children", rows=tables, row=row)
             elif key == plan.items:
-                row = (_of(value, plan.item_id, path=path), start, end - start, value.get(plan.file_name))
+                item_id, name = _of(value, plan.item_id, path=path), value.get(plan.file_name)
+                row = (item_id, start, end - start, name if isinstance(name, str) else None)
                 if plan.keep_item is None or plan.keep_item(value):
                     _add(database, "found_items", rows=tables, row=row)
             elif key in plan.extras:
