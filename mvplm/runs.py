@@ -223,7 +223,8 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     vocabulary: Vocabulary | None = dataset[0].vocabulary
     # A prefix names the whole set, so its names are not told apart.
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
-    evaluator = make_evaluator(task, vocabulary, groups=groups)
+    most = getattr(dataset, "max_detections", 100)
+    evaluator = make_evaluator(task, vocabulary, groups=groups, max_detections=most)
     count = min(limit, len(dataset)) if limit else len(dataset)
     rank, world = rank_and_world()
     batches = evaluation_batches(

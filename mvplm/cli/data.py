@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mvplm.cli.guard import say
+from mvplm.cli.leaks import leaks
 
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
 
-HELP = "Data sets: list, check, show, export, turn boxes into masks, and draw scenes."
+HELP = "Data sets: list, check, show, export, find leaks, turn boxes into masks, and draw scenes."
 EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
@@ -30,9 +31,15 @@ def list_known(*, root: Root = None) -> None:
     for name in names:
         entry = dataset_entry(name)
         missing = entry.missing(folder)
-        state = f"missing: {', '.join(missing)}" if missing else "found" if entry.needs else ""
+        state = f"missing: {', '.join(map(_first_place, missing))}" if missing else "found" if entry.needs else ""
         typer.echo(f"{name:{width}}  {state}".rstrip())
     say(f"(files are looked for in {folder}; datasets/README.md draws the trees)", style="dim")
+
+
+def _first_place(need: str) -> str:
+    """A need with many places by the first of them; datasets/README.md draws the others."""
+    places = need.split(" or ")
+    return need if len(places) < 3 else f"{places[0]} (or {len(places) - 1} other places)"
 
 
 def check(
@@ -189,6 +196,7 @@ def _print_records(dataset: Sequence[Any], indices: Sequence[int]) -> None:
 COMMANDS = {
     "list": (list_known, "mvplm data list"),
     "check": (check, "mvplm data check coco_mini/val --root datasets"),
+    "leaks": (leaks, "mvplm data leaks coco_mini/train coco_mini/val coco_mini/refs"),
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
     "masks": (masks, "mvplm data masks coco_folder split=train --root my_data --weights my_model --out masks.json"),
     "export": (export, "mvplm data export scenes/val num=50 --out datasets/my_data --split val"),

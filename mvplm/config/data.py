@@ -141,7 +141,8 @@ class DataConfig(Section):
         sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
             A later file removes a source of its base with ``name: null``.
         num_workers: loader processes; results do not depend on it.
-        exclude_eval_images: train on no picture of the referring sets of ``eval.sets``; file names tell pictures apart.
+        exclude_eval_images: train on no picture of the referring sets of ``eval.sets``, nor of the val and test splits
+            of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO that are on disk; COCO's ids in file names tell pictures apart.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)

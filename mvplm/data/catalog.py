@@ -7,7 +7,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mvplm.data.datasets import ade20k, cityscapes, coco_2017, lvis, odinw, pascal_context, pascal_voc
+from mvplm.data.datasets import (
+    ade20k,
+    cityscapes,
+    coco_2017,
+    goldg,
+    grefcoco,
+    llava,
+    lvis,
+    objects365,
+    odinw,
+    pascal_context,
+    pascal_voc,
+    reasonseg,
+    refcoco,
+)
 from mvplm.data.datasets.coco import load_coco_folder
 from mvplm.data.datasets.coco_files import find_coco_files
 from mvplm.data.datasets.coco_mini import FOLDER as COCO_MINI
@@ -20,7 +34,8 @@ from mvplm.structures.choices import near_matches
 ROOT_VARIABLE = "MVPLM_DATASETS"
 
 # Each of these files has ENTRIES: the names it reads.
-_READERS = (coco_2017, ade20k, cityscapes, pascal_context, pascal_voc, lvis, odinw)
+_WITH_NAMES = (coco_2017, ade20k, cityscapes, pascal_context, pascal_voc, lvis, odinw, objects365)
+_WITH_SENTENCES = (goldg, refcoco, grefcoco, llava, reasonseg)
 
 _ENTRIES: dict[str, CatalogEntry] = {
     "coco_folder": CatalogEntry(load_coco_folder, find_coco_files),
@@ -31,7 +46,7 @@ _ENTRIES: dict[str, CatalogEntry] = {
         for split in ("train", "val", "refs")
     },
     **{f"scenes/{split}": CatalogEntry(partial(load_scenes, split=split)) for split in ("train", "val", "heldout")},
-    **{name: entry for reader in _READERS for name, entry in reader.ENTRIES.items()},
+    **{name: entry for reader in (*_WITH_NAMES, *_WITH_SENTENCES) for name, entry in reader.ENTRIES.items()},
 }
 
 

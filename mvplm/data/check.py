@@ -64,7 +64,7 @@ def _refuse_unknown(name: str, files: Callable[..., Any], *, options: dict[str, 
 def check_records(records: Sequence[Record], *, decode: bool = True, limit: int = 0) -> CheckReport:
     """Check records one by one: picture, boxes, masks, expressions, captions, unique ids."""
     report = CheckReport()
-    seen: set[int | str] = set()
+    seen: dict[int | str, set[int]] = {}
     for index in range(min(limit, len(records)) if limit else len(records)):
         where = f"record {index}"
         try:
@@ -73,9 +73,11 @@ def check_records(records: Sequence[Record], *, decode: bool = True, limit: int 
             report.error(where, f"cannot be read: {error}")
             continue
         where = f"{where} (image {record.image_id})"
-        if record.image_id in seen:
+        asked = {expression.id for expression in record.expressions if expression.id is not None}
+        before = seen.get(record.image_id)
+        if before is not None and not (asked and before and asked.isdisjoint(before)):  # else: other expressions
             report.error(where, "duplicated image id")
-        seen.add(record.image_id)
+        seen[record.image_id] = asked | (before or set())
         report.counts["images"] += 1
         _check_picture(report, where, record=record, decode=decode)
         for place, annotation in enumerate(record.annotations):

@@ -8,13 +8,12 @@ import pytest
 from mvplm.build_training import build_mixture, open_records
 from mvplm.config import EvalSetConfig, load_config
 from mvplm.data.catalog import get_dataset
-from mvplm.data.datasets.base import RecordSequence
+from mvplm.data.datasets.base import RecordSequence, picture_key
 from mvplm.data.views import (
     RecordView,
     first_synonyms,
     merge_expressions,
     merge_sentences,
-    picture_key,
     pictures,
     prepared,
     without_pictures,

@@ -19,6 +19,7 @@ from mvplm.structures import Record
 
 FOLDER = "ADEChallengeData2016"
 TABLE = "ade20k_150"
+COLLECTION = "ade20k"
 LONG_SPLITS = {"train": "training", "val": "validation"}
 _PREPARED = "annotations_detectron2"
 _RELEASED = "annotations"
@@ -39,6 +40,7 @@ def ade20k_coco_files(root: str | Path, *, split: str, part: str) -> CocoFiles:
         panoptic=file if panoptic else None,
         panoptic_masks=need_place(folder, f"ade20k_panoptic_{split}") if panoptic else None,
         instances=() if panoptic else (file,),
+        collection=COLLECTION,
         table=TABLE if panoptic else None,  # the instance challenge calls some classes otherwise ("windowpane")
     )
 
@@ -71,6 +73,7 @@ def ade20k_semantic_files(root: str | Path, *, split: str) -> SemanticFiles:
         vocabulary=table_vocabulary(TABLE, offset=0 if prepared else 1),
         void=frozenset((255,) if prepared else (0,)),
         labels=labels,
+        collection=COLLECTION,
     )
 
 

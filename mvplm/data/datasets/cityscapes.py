@@ -54,6 +54,7 @@ def cityscapes_panoptic_files(root: str | Path, *, split: str) -> CityscapesFile
         panoptic=need_place(folder, f"gtFine/cityscapes_panoptic_{split}.json"),
         panoptic_masks=need_place(folder, f"gtFine/cityscapes_panoptic_{split}"),
         table=TABLE,
+        collection=FOLDER,
     )
 
 
@@ -78,7 +79,12 @@ def cityscapes_semantic_files(root: str | Path, *, split: str) -> SemanticFiles:
         key = image.name.removesuffix(PICTURE)
         pictures.append(LabelledPicture(key, image, labels / image.parent.name / f"{key}_gtFine_labelIds.png"))
     return SemanticFiles(
-        root=folder, pictures=tuple(pictures), vocabulary=table_vocabulary(TABLE), void=frozenset(VOID), labels=labels
+        root=folder,
+        pictures=tuple(pictures),
+        vocabulary=table_vocabulary(TABLE),
+        void=frozenset(VOID),
+        labels=labels,
+        collection=FOLDER,
     )
 
 

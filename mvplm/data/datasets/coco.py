@@ -81,6 +81,7 @@ def open_coco(
         records = CocoReferring(files, source=source, masks_only=masks_only)
     else:
         records = CocoCaptions(files, source=source)
+    records.collection = files.collection
     records = records if num is None else FirstRecords(records, num)
     records.files = files
     return records
@@ -100,6 +101,7 @@ class FirstRecords(RecordSequence):
         self._num = min(num, len(records))
         self.vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
         self.name_groups = getattr(records, "name_groups", None)
+        self.max_detections = records.max_detections
 
     def __len__(self) -> int:
         return self._num
@@ -111,6 +113,10 @@ class FirstRecords(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return self._records.picture(index)
+
+    def picture_keys(self) -> list[str | None]:
+        """Keys of the first pictures."""
+        return self._records.picture_keys()[: self._num]
 
 
 class CocoPanoptic(RecordSequence):

@@ -35,6 +35,7 @@ class CocoFiles:
         captions: captions JSON.
         referring: referring JSON.
         table: official category table that the files must agree with (see ``category_tables``), where there is one.
+        collection: of the pictures, where they are not COCO's (see ``RecordSequence``).
     """
 
     root: Path
@@ -46,6 +47,7 @@ class CocoFiles:
     referring: Path | None = None
     lookup: tuple[Path, ...] = ()
     table: str | None = None
+    collection: str = ""
 
     def read(self, path: Path, *keys: str) -> dict[str, Any]:
         """Contents of one of the files, see ``read_coco``; formats that differ from COCO's are brought into it here."""
@@ -114,7 +116,7 @@ def find_coco_files(root: str | Path, *, split: str | None = None, **given: str 
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"dataset folder not found: {root}")
-    parts = [field.name for field in fields(CocoFiles) if field.name not in ("root", "table")]
+    parts = [field.name for field in fields(CocoFiles) if field.name not in ("root", "table", "collection")]
     for part in given:
         if part not in parts:
             raise ValueError(f"unknown part {part!r}{near_matches(part, parts)} (parts: {', '.join(parts)})")

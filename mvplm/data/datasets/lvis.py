@@ -58,6 +58,8 @@ class LvisInstances(CocoInstances):
         name_groups: "lvis" (all names), "lvis_rare", "lvis_common" and "lvis_frequent"; results are told apart by them.
     """
 
+    max_detections = 300
+
     def __init__(self, files: CocoFiles, *, source: str, clean_names: bool = True, role: str = "instance") -> None:
         super().__init__(files, source=source, clean_names=False, role=role)
         names = [name.replace("_", " ") if clean_names else name for name in self.vocabulary.names]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mvplm.data.datasets.category_tables import table_vocabulary
 from mvplm.data.datasets.entry import CatalogEntry
+from mvplm.data.datasets.pascal_voc import COLLECTION
 from mvplm.data.datasets.places import need_folder_of_pictures, need_place
 from mvplm.data.datasets.semantic_maps import SemanticFiles, open_semantic, pair_by_stem
 from mvplm.structures import Record, Vocabulary
@@ -67,6 +68,7 @@ def pascal_context_files(root: str | Path, *, split: str, classes: int, clean_na
         vocabulary=context_vocabulary(root, classes=classes, clean_names=clean_names),
         void=frozenset((VOID[classes],)),
         labels=labels,
+        collection=COLLECTION,
     )
 
 

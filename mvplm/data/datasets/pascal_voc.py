@@ -12,6 +12,7 @@ from mvplm.structures import Record
 
 FOLDER = "VOCdevkit/VOC2012"
 TABLE = "pascal_voc_20"
+COLLECTION = "pascal_voc"
 BACKGROUND, BORDER = 0, 255
 _SPLITS = ("train", "val")
 
@@ -36,6 +37,7 @@ def pascal_voc_files(root: str | Path, *, split: str, clean_names: bool = True) 
         pictures=tuple(LabelledPicture(name, images / f"{name}.jpg", labels / f"{name}.png") for name in names),
         vocabulary=table_vocabulary(TABLE, clean_names=clean_names),
         void=frozenset((BACKGROUND, BORDER)),
+        collection=COLLECTION,
     )
 
 

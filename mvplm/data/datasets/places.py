@@ -17,6 +17,11 @@ def need_place(root: str | Path, *places: str) -> Path:
     raise FileNotFoundError(f"dataset file not found: {' or '.join(str(Path(root) / p) for p in places)} ({ROOT_HINT})")
 
 
+def either(*places: str) -> str:
+    """Several places of the same thing, as one of the needs of a ``CatalogEntry``."""
+    return " or ".join(places)
+
+
 def need_folder_of_pictures(root: str | Path, place: str, *, pattern: str) -> list[Path]:
     """Files that match ``pattern`` in a folder below ``root``, sorted.
 

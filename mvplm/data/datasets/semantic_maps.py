@@ -34,6 +34,7 @@ class SemanticFiles:
         vocabulary: names; its dataset ids are the values of the maps.
         void: values that stand for no class.
         labels: folder of the maps, for the checker to find maps without a picture; None when nothing can be said.
+        collection: of the pictures (see ``RecordSequence``).
     """
 
     root: Path
@@ -41,6 +42,7 @@ class SemanticFiles:
     vocabulary: Vocabulary
     void: frozenset[int] = field(default_factory=frozenset)
     labels: Path | None = None
+    collection: str = ""
 
     def hashes(self) -> dict[str, str]:
         """First 16 hexadecimal digits of the SHA-256 over names and sizes of the label maps, under one key.
@@ -64,6 +66,7 @@ class SemanticMaps(RecordSequence):
 
     def __init__(self, files: SemanticFiles, *, source: str) -> None:
         self.semantic = files
+        self.collection = files.collection
         self.vocabulary = files.vocabulary
         self._source = source
 

@@ -13,8 +13,8 @@ from mvplm.data.datasets.category_tables import category_table
 from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify.settings import NameSampling
 from mvplm.data.unify.words import word_candidates
-from mvplm.data.views import prepared
-from mvplm.evaluation.evaluators import DetectionEvaluator, SemanticEvaluator
+from mvplm.data.views import pictures, prepared
+from mvplm.evaluation.evaluators import DetectionEvaluator, SemanticEvaluator, make_evaluator
 from mvplm.evaluation.truth import scored_classes, true_objects, true_semantic
 from mvplm.structures import Instances, Perception, SemanticMap
 
@@ -100,6 +100,21 @@ def test_lvis_judges_only_what_it_knows(tmp_path):
     assert exhaustive.compute()["detection/box_AP"] == pytest.approx(100)
 
 
+def test_lvis_counts_300_finds_a_picture(tmp_path):
+    """101 false finds above the right ones: COCO's count of 100 would not see the right ones any more."""
+    trees.lvis_tree(tmp_path)
+    records = get_dataset("lvis_v1_val", root=tmp_path, role="detection", num=1)
+    record = records[0]
+    assert records.max_detections == prepared(records, merged=True).max_detections == 300
+    rows = [("aerosol can", (10, 6, 14, 9), 0.9)] * 101 + [("aerosol can", (1, 1, 4, 3), 0.5)]
+    scores = []
+    for most in (100, records.max_detections):
+        evaluator = make_evaluator("detection", record.vocabulary, max_detections=most)
+        evaluator.update(record, found(record, *rows))
+        scores.append(evaluator.compute()["detection/box_AP"])
+    assert scores[0] == 0 < scores[1]
+
+
 def test_lvis_asks_only_for_names_that_are_surely_absent(tmp_path):
     trees.lvis_tree(tmp_path)
     (record,) = get_dataset("lvis_v1_val", root=tmp_path)
@@ -113,3 +128,19 @@ def test_lvis_asks_only_for_names_that_are_surely_absent(tmp_path):
     ]
     with pytest.raises(ValueError, match="absent .* outside the vocabulary of 5"):
         replace(record, absent=(5,))
+
+
+@pytest.mark.parametrize(
+    ("name", "collection"),
+    [
+        ("coco_2017_val", ""),
+        ("lvis_v1_val", ""),
+        ("ade20k_sem_seg_val", "ade20k:"),
+        ("cityscapes_fine_sem_seg_val", "cityscapes:"),
+        ("openvocab_pascal20_sem_seg_val", "pascal_voc:"),
+    ],
+)
+def test_pictures_of_other_collections_are_not_taken_for_cocos(tmp_path, name, collection):
+    GROWN[name](tmp_path)
+    (key,) = pictures(get_dataset(name, root=tmp_path, num=1))
+    assert key.startswith(collection) if collection else key.isdecimal()
