@@ -1,6 +1,6 @@
 """Views of datasets: records with other expressions or names, or fewer of them, made when they are asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
@@ -38,6 +38,10 @@ class RecordView(RecordSequence):
 
     def __len__(self) -> int:
         return len(self._keep)
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return image_id_of(self._records, self._keep[index])
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -95,6 +99,17 @@ def picture_of(records: Sequence[Record], index: int) -> str | None:
     """File name of the picture at ``index``, None where the dataset has no files."""
     known = getattr(records, "picture", None)
     return None if known is None else known(index)
+
+
+def image_id_of(records: Sequence[Record], index: int) -> int | str:
+    """Id of the image at ``index``, without building the record where the dataset can tell."""
+    known = getattr(records, "image_id", None)
+    return records[index].image_id if known is None else known(index)
+
+
+def image_ids(records: Sequence[Record]) -> Iterator[int | str]:
+    """Ids of all images, in order."""
+    return (image_id_of(records, index) for index in range(len(records)))
 
 
 def picture_key(name: str) -> str:

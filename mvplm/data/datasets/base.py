@@ -31,6 +31,10 @@ class RecordSequence(Sequence[Record]):
         """File name of the picture at ``index`` without building the record; None where it has no file."""
         return None
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``; sequences that know it without building the record override this."""
+        return self.record(index).image_id
+
     @abstractmethod
     def record(self, index: int) -> Record:
         """Build the record at ``index`` in [0, len)."""
