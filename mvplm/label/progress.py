@@ -70,7 +70,11 @@ class ShownProgress(Progress):
         self._every = every
         self._clock = clock
         self._told = float("-inf")
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}"))
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[text]}", markup=False),
+        )
         self._bars = Bars(*columns, console=console, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 
@@ -92,4 +96,4 @@ class ShownProgress(Progress):
         now, over = self._clock(), state.done + state.failed == state.total
         if over or now - self._told >= self._every:
             self._told = now
-            self._console.print(f"{name}: {text}", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(f"{name}: {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)

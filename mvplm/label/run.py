@@ -106,8 +106,9 @@ class _OneCaptioner:
 
     def run(self, backend: Backend, todo: Sequence[int]) -> None:
         failed: dict[int, Failure] = {}
+        hopeless = False
         for attempt in range(self.settings.retries + 1):
-            if not todo:
+            if not todo or hopeless:
                 break
             failed = {}
             size = self.settings.batch_size if attempt == 0 else 1
@@ -115,11 +116,13 @@ class _OneCaptioner:
             with closing(backend.caption(self.spec, todo, batch_size=size)) as batches:
                 for batch in batches:
                     failed |= self._take(batch, final=last)
-                    if self._is_hopeless(batch):
-                        self.summary.failures += failed.values()
-                        return
+                    hopeless = self._is_hopeless(batch)
+                    if hopeless:
+                        break
             todo = sorted(failed)
-        self.summary.failures += failed.values()
+        if failed:
+            self.store.note(list(failed.values()))
+            self.summary.failures += failed.values()
 
     def _take(self, batch: Sequence[Outcome], *, final: bool) -> dict[int, Failure]:
         """Write what succeeded; returns what failed by place."""
@@ -133,10 +136,8 @@ class _OneCaptioner:
             for o in batch
             if o.text is None and o.stage != "load"
         }
-        if failed:
-            self.store.note(list(failed.values()))
-            for failure in failed.values() if final else ():
-                _log.warning("%s, image %s: %s (%s)", name, failure.image_id, failure.error, failure.stage)
+        for failure in failed.values():
+            _log.info("%s, image %s: %s (%s)", name, failure.image_id, failure.error, failure.stage)
         self.progress.advance(name, len(texts), failed=len(failed) if final else 0)
         return failed
 

@@ -195,7 +195,7 @@ def _shard(folder: Path, number: int) -> Path:
 
 def _lock(folder: Path) -> int:
     """A handle that holds the folder for this process; the system lets it go when the process ends, however it ends."""
-    handle = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
