@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,31 +88,33 @@ class RefineReport:
     def to_markdown(self) -> str:
         """A page: numbers, a table by captioner, examples by reason."""
         told = self.to_dict()
+        rows = told["captioners"]
+        counts = [
+            (name, row["captions"], row["kept"], *row["rejected"].values(), *row["changed"].values())
+            for name, row in rows.items()
+        ]
         lines = [
             "# Refined captions",
             "",
             f"Data set: `{json.dumps(self.dataset)}`",
             "",
-            f"{told['kept']} of {told['captions']} captions kept; {self.images_kept} of {self.images} pictures have one.",
+            f"{told['kept']} of {told['captions']} captions kept; "
+            f"{self.images_kept} of {self.images} pictures have one.",
             "",
-            f"| captioner | captions | kept | {' | '.join([*REASONS, *CHANGES])} |",
-            f"|---|{'---:|' * (2 + len(REASONS) + len(CHANGES))}",
+            *_table(("captioner", "captions", "kept", *REASONS, *CHANGES), counts),
+            "",
+            "## Captioners",
+            "",
+            *_table(
+                ("name", "model", "revision", "prompt"),
+                [(name, row["model"], row["revision"], row["prompt"]) for name, row in rows.items()],
+            ),
         ]
-        for name, row in told["captioners"].items():
-            numbers = (row["captions"], row["kept"], *row["rejected"].values(), *row["changed"].values())
-            lines.append(f"| {_cell(name)} | {' | '.join(map(str, numbers))} |")
-        lines += ["", "## Captioners", "", "| name | model | revision | prompt |", "|---|---|---|---|"]
-        for name, row in told["captioners"].items():
-            lines.append("| " + " | ".join(_cell(str(v)) for v in (name, row["model"], row["revision"], row["prompt"])))
-            lines[-1] += " |"
         for reason, meaning in (REASONS | CHANGES).items():
-            shown = self.examples.get(reason, [])
+            shown = [tuple(example.values()) for example in self.examples.get(reason, [])]
             if shown:
-                lines += ["", f"## {reason}: {meaning}", "", "| image | captioner | as written | became |", "|---|---|---|---|"]
-                lines += [
-                    f"| {_cell(str(e['image_id']))} | {_cell(e['captioner'])} | {_cell(e['text'])} | {_cell(e['became'])} |"
-                    for e in shown
-                ]
+                head = ("image", "captioner", "as written", "became")
+                lines += ["", f"## {reason}: {meaning}", "", *_table(head, shown)]
         return "\n".join(lines) + "\n"
 
 
@@ -122,5 +124,7 @@ def write_report(report: RefineReport, folder: Path) -> None:
     write_whole(folder / "refine.md", report.to_markdown())
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    cells = [[" ".join(str(value).split()).replace("|", "\\|") for value in row] for row in (head, *rows)]
+    lines = [f"| {' | '.join(row)} |" for row in cells]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]

@@ -110,12 +110,12 @@ class _OneCaptioner:
         for attempt in range(self.settings.retries + 1):
             if not todo or hopeless:
                 break
-            failed = {}
             size = self.settings.batch_size if attempt == 0 else 1
             last = attempt == self.settings.retries
             with closing(backend.caption(self.spec, todo, batch_size=size)) as batches:
                 for batch in batches:
-                    failed |= self._take(batch, final=last)
+                    tried = {outcome.place for outcome in batch}
+                    failed = {p: f for p, f in failed.items() if p not in tried} | self._take(batch, final=last)
                     hopeless = self._is_hopeless(batch)
                     if hopeless:
                         break
