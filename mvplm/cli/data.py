@@ -1,4 +1,4 @@
-"""``mvplm data``: which data sets there are, whether they are sound, what they hold; drawn scenes and made expressions."""
+"""``mvplm data``: which data sets there are, whether they are sound, what they hold; drawn scenes, made expressions."""
 
 from collections.abc import Sequence
 from pathlib import Path

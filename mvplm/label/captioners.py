@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mvplm.label.store import CaptionerInfo
+from mvplm.label.store import SOURCE, CaptionerInfo
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -132,7 +132,7 @@ class CallableCaptioner:
 
 def _describe_callable(spec: CaptionerSpec, found: Any) -> CaptionerInfo:
     file = getattr(sys.modules[found.__module__], "__file__", None) if hasattr(found, "__module__") else None
-    revision = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12] if file else ""
+    revision = f"{SOURCE}{hashlib.sha256(Path(file).read_bytes()).hexdigest()[:12]}" if file else ""
     return CaptionerInfo(spec.name, spec.source, revision, str(getattr(found, "prompt", "")))
 
 

@@ -68,6 +68,8 @@ class HuggingFaceCaptioner:
         self.tokenizer.padding_side = "left"
         if self.tokenizer.pad_token_id is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        if self.model.generation_config.pad_token_id is None:
+            self.model.generation_config.pad_token_id = self.tokenizer.pad_token_id
 
     def caption(self, images: "Sequence[Image]") -> list[str]:
         """The models' answers, without the question and without special tokens."""
@@ -80,7 +82,6 @@ class HuggingFaceCaptioner:
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=self.settings.max_new_tokens,
-                pad_token_id=self.tokenizer.pad_token_id,
             )
         asked = inputs.get("input_ids")
         if asked is not None and torch.equal(ids[:, : asked.shape[1]], asked):

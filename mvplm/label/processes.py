@@ -8,7 +8,9 @@ import multiprocessing
 import signal
 from collections import deque
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from typing import Any
 
 from mvplm.label.captioners import CaptionerSpec
 from mvplm.label.work import Outcome, Worker, in_batches
@@ -16,11 +18,15 @@ from mvplm.structures import Record
 
 
 class Processes:
-    """One process per entry of ``devices``, started when first used. Records and captioners must be picklable."""
+    """One process per entry of ``devices``, started when first used. Records must be picklable.
 
-    def __init__(self, records: Sequence[Record], devices: Sequence[str]) -> None:
+    ``method`` is how ``multiprocessing`` starts them; with "fork" a GPU cannot be used.
+    """
+
+    def __init__(self, records: Sequence[Record], devices: Sequence[str], *, method: str = "spawn") -> None:
         self._records = records
         self._devices = list(devices)
+        self._method = method
         self._workers: list[_Process] = []
 
     def caption(
@@ -29,7 +35,7 @@ class Processes:
         """See ``Backend``."""
         waiting = deque(in_batches(places, batch_size))
         if not self._workers:
-            self._workers = [_Process(self._records, device) for device in self._devices]
+            self._workers = [_Process(self._records, device, method=self._method) for device in self._devices]
         try:
             while waiting or any(worker.batch for worker in self._workers):
                 for worker in self._workers:
@@ -54,9 +60,10 @@ class Processes:
 class _Process:
     """One process and the batch it works on."""
 
-    def __init__(self, records: Sequence[Record], device: str) -> None:
+    def __init__(self, records: Sequence[Record], device: str, *, method: str) -> None:
         self.batch: Sequence[int] = ()
         self._start = (records, device)
+        self._method = method
         self._open()
 
     def give(self, spec: CaptionerSpec, batch: Sequence[int]) -> None:
@@ -80,31 +87,31 @@ class _Process:
             return [Outcome(place, None, "captioner", told) for place in batch]
 
     def end(self) -> None:
-        """Close the pipe, which ends the process, and wait for it."""
+        """Ask the process to end, and wait for it."""
+        with suppress(BrokenPipeError):  # It may have ended already.
+            self.pipe.send(None)
         self.pipe.close()
         self._process.join()
 
     def _open(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pipe, theirs = context.Pipe()
+        self.pipe, theirs = multiprocessing.Pipe()
+        context: Any = multiprocessing.get_context(self._method)
         self._process = context.Process(target=_serve, args=(theirs, *self._start), daemon=True)
         self._process.start()
         theirs.close()
 
 
 def _serve(pipe: Connection, *start: object) -> None:
-    """Answer batches until the parent closes the pipe; Ctrl-C is the parent's business."""
+    """Answer batches until the parent says so or is gone; Ctrl-C is the parent's business."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     records, device = start
     assert isinstance(records, Sequence) and isinstance(device, str)
     worker = Worker(records, device)
     while True:
         try:
-            spec, batch = pipe.recv()
-        except EOFError:
-            return
-        outcomes = worker.run(spec, batch)
-        try:
-            pipe.send(outcomes)
-        except OSError:
+            asked = pipe.recv()
+            if asked is None:
+                return
+            pipe.send(worker.run(*asked))
+        except (EOFError, OSError):
             return

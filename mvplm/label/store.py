@@ -19,6 +19,8 @@ from mvplm.label.journal import Journal, read_lines, write_whole
 
 ImageId = int | str
 FORMAT = 1
+SOURCE = "source-"
+"""Begin of the revision of a Python function: it may be corrected between two runs, and both are recorded."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class CaptionerInfo:
     Attributes:
         name: key in the store, unique.
         model: directory, Hub id or ``module:function``.
-        revision: commit of the Hub, or a hash of the files.
+        revision: commit of the Hub, or a hash of the files or of the source.
         prompt: what the model is asked; "" when it takes no question.
         decoding: how the text is drawn.
     """
@@ -220,11 +222,14 @@ def _describe(folder: Path, dataset: Mapping[str, Any], *, captioners: Sequence[
     for name, info in infos.items():
         known = before["captioners"].get(name, info)
         for key in ("model", "revision", "prompt", "decoding"):
-            if known[key] != json.loads(json.dumps(info[key])):
+            corrected = key == "revision" and known[key].startswith(SOURCE) and info[key].startswith(SOURCE)
+            if known[key] != json.loads(json.dumps(info[key])) and not corrected:
                 raise ValueError(
                     f"captioner {name!r} of {folder} had {key} {known[key]!r}, now it is {info[key]!r}; "
                     f"give the new one another name: NAME=SPEC"
                 )
+        earlier = [old for old in (*known.get("earlier", ()), known["version"]) if old != info["version"]]
+        infos[name] = {**info, "earlier": list(dict.fromkeys(earlier))}
     described = {"format": FORMAT, "dataset": dict(dataset), "captioners": {**before["captioners"], **infos}}
     write_whole(folder / "store.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
     return {name: info["version"] for name, info in described["captioners"].items()}
