@@ -1,6 +1,7 @@
 """Ray: the same captions as in this process. Skipped where Ray is not installed."""
 
 import builtins
+from pathlib import Path
 
 import pytest
 from test_run import expected, label, written
@@ -21,12 +22,14 @@ def test_without_ray_it_is_told_how_to_get_it(records, monkeypatch):
         make_backend(records, Places(ray=True))
 
 
-def test_ray_gives_the_same_captions(tmp_path, records):
+def test_ray_gives_the_same_captions(tmp_path, records, monkeypatch):
+    """Ray's processes usually step back behind all others; here they would wait for those who wait for them."""
     pytest.importorskip("ray.data", reason="Ray is not installed")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.chdir(Path(__file__).parent)  # Its workers look for modules there.
     backend = make_backend(records[:6], Places(ray=True))
     try:
-        done = label(tmp_path, records[:6], "broken", "corner", backend=backend, batch_size=3, retries=0)
+        done = label(tmp_path, records[:6], "only_alone", backend=backend, batch_size=3, retries=1)
     finally:
         backend.close()
-    assert written(tmp_path) == expected(records[:6], "corner")
-    assert len(done.failures) == 6 and "no answer" in done.failures[0].error
+    assert done.complete and written(tmp_path) == expected(records[:6], "only_alone")
