@@ -51,7 +51,20 @@ class RayBackend:
     def caption(
         self, spec: CaptionerSpec, places: Sequence[int], *, batch_size: int
     ) -> Generator[list[Outcome], None, None]:
-        """See ``Backend``. A block is one batch, so that what is done is written soon."""
+        """See ``Backend``. A block is one batch, so that what is done is written soon.
+
+        Raises:
+            ValueError: the cluster cannot do it, for example because this package is not installed on its machines.
+        """
+        try:
+            yield from self._answers(spec, places, batch_size=batch_size)
+        except self._ray.exceptions.RayError as error:
+            told = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            raise ValueError(f"Ray cannot go on: {told.strip()}") from error
+
+    def _answers(
+        self, spec: CaptionerSpec, places: Sequence[int], *, batch_size: int
+    ) -> Generator[list[Outcome], None, None]:
         blocks = min(-(-len(places) // batch_size), _MOST_BLOCKS)
         data = self._ray.data.from_items([{"place": place} for place in places], override_num_blocks=blocks)
         answered = data.map_batches(

@@ -1,6 +1,7 @@
 """Ray: the same captions as in this process. Skipped where Ray is not installed."""
 
 import builtins
+import os
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def test_ray_gives_the_same_captions(tmp_path, records, monkeypatch):
     """Ray's processes usually step back behind all others; here they would wait for those who wait for them."""
     pytest.importorskip("ray.data", reason="Ray is not installed")
     monkeypatch.setenv("RAY_worker_niceness", "0")
-    monkeypatch.chdir(Path(__file__).parent)  # Its workers look for modules there.
+    here = Path(__file__).resolve()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here.parents[2]), str(here.parent)]))
     backend = make_backend(records[:6], Places(ray=True))
     try:
         done = label(tmp_path, records[:6], "only_alone", backend=backend, batch_size=3, retries=1)
