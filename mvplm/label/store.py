@@ -230,6 +230,7 @@ def _describe(folder: Path, dataset: Mapping[str, Any], *, captioners: Sequence[
                 )
         earlier = [old for old in (*known.get("earlier", ()), known["version"]) if old != info["version"]]
         infos[name] = {**info, "earlier": list(dict.fromkeys(earlier))}
-    described: dict[str, Any] = {"format": FORMAT, "dataset": dict(dataset), "captioners": {**before["captioners"], **infos}}
+    known_and_new: dict[str, Any] = {**before["captioners"], **infos}
+    described = {"format": FORMAT, "dataset": dict(dataset), "captioners": known_and_new}
     write_whole(folder / "store.json", json.dumps(described, indent=1, ensure_ascii=False) + "\n")
-    return {name: info["version"] for name, info in described["captioners"].items()}
+    return {name: info["version"] for name, info in known_and_new.items()}
