@@ -1,4 +1,4 @@
-"""``mvplm data``: which data sets there are, whether they are sound, what they hold, and the drawn scenes as files."""
+"""``mvplm data``: which data sets there are, whether they are sound, what they hold; drawn scenes, made expressions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from mvplm.cli.leaks import leaks
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
 
-HELP = "Data sets: list, check, show, export, find leaks, turn boxes into masks, and draw scenes."
+HELP = "Data sets: list, check, show, export, find leaks, make masks and expressions, and draw scenes."
 EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
@@ -93,6 +93,55 @@ def export(
     records = get_dataset(name, root=root, **parse_options(options or []))
     folder = write_coco_folder(records, out, split=split, panoptic=panoptic)
     say(f"{len(records)} records written to {folder}", style="green")
+
+
+def make_refs(
+    *,
+    dataset: Annotated[str, typer.Option(help="Name in the catalog; its records need masks.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Referring file (JSON) to write.", show_default=False)],
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="Option of the data set: key=value. May be repeated.", show_default=False),
+    ] = None,
+    root: Root = None,
+    config_file: Annotated[
+        Path | None, typer.Option(help="YAML file: per_image, per_thing, none_share, seed, min_area, margin ...")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value; wins over the file. May be repeated.", show_default=False),
+    ] = None,
+) -> None:
+    """Write referring expressions made from instance masks: by name, colour, size, position, number and relation.
+
+    Each means exactly one object, clearly. For data sets that have none; read the file with role=referring.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mvplm.data.catalog import get_dataset
+    from mvplm.data.options import parse_options
+    from mvplm.label.phrases import PhraseSettings
+    from mvplm.label.refs import RefSettings, make_refs
+    from mvplm.label.settings import build_settings, read_settings
+
+    drawn, clear = build_settings(read_settings(config_file, settings or []), RefSettings, PhraseSettings)
+    records = get_dataset(dataset, root=root, **parse_options(option or []))
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("expressions", total=len(records))
+        done = make_refs(
+            records,
+            out,
+            settings=drawn,
+            clear=clear,
+            advance=lambda count: progress.update(bar, completed=count),
+        )
+    for kind, count in sorted(done.kinds.items()):
+        typer.echo(f"{kind:10s} {count}")
+    say(
+        f"{done.kinds.total()} expressions for {done.images - done.without} of {done.images} pictures: {out}",
+        style="green",
+    )
 
 
 def show(
@@ -200,5 +249,9 @@ COMMANDS = {
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
     "masks": (masks, "mvplm data masks coco_folder split=train --root my_data --weights my_model --out masks.json"),
     "export": (export, "mvplm data export scenes/val num=50 --out datasets/my_data --split val"),
+    "make-refs": (
+        make_refs,
+        "mvplm data make-refs --dataset coco_folder -o split=train --root my_data --out refs.json",
+    ),
     "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
 }

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mvplm.data.captions.refined import with_captions
 from mvplm.data.datasets import (
     ade20k,
     cityscapes,
@@ -31,6 +32,7 @@ from mvplm.data.datasets.scenes import load_scenes
 from mvplm.structures import Record
 from mvplm.structures.choices import near_matches
 
+CAPTIONS_OPTION = "captions_dir"
 ROOT_VARIABLE = "MVPLM_DATASETS"
 
 # Each of these files has ENTRIES: the names it reads.
@@ -99,15 +101,18 @@ def get_dataset(name: str, *, root: str | Path | None = None, **options: Any) ->
     Args:
         name: name in the catalog.
         root: folder of the datasets; see ``datasets_root``. For "coco_folder" and "odinw_folder" the folder itself.
-        **options: arguments of the dataset.
+        **options: arguments of the dataset. Every dataset also takes ``captions_dir``, a folder of refined captions
+            that take the place of its own; see ``with_captions``.
 
     Raises:
         ValueError: unknown name or option; the message lists the choices.
         FileNotFoundError: the files are not there.
     """
     loader = dataset_entry(name).loader
+    captions_dir = options.pop(CAPTIONS_OPTION, None)
     _check_options(name, loader, options=options)
-    return loader(datasets_root(root), **options)
+    records = loader(datasets_root(root), **options)
+    return records if captions_dir is None else with_captions(records, captions_dir)
 
 
 def _check_options(name: str, loader: Loader, *, options: dict[str, Any]) -> None:
@@ -115,7 +120,7 @@ def _check_options(name: str, loader: Loader, *, options: dict[str, Any]) -> Non
     parameters = [p for p in inspect.signature(loader).parameters.values() if p.name not in fixed][1:]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return
-    known = [p.name for p in parameters]
+    known = [*(p.name for p in parameters), CAPTIONS_OPTION]
     unknown = [option for option in options if option not in known]
     if unknown:
         hint = near_matches(unknown[0], known)

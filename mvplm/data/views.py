@@ -1,7 +1,7 @@
 """Views of datasets: records with other expressions or names, or fewer of them, made when they are asked for."""
 
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,6 +39,10 @@ class RecordView(RecordSequence):
 
     def __len__(self) -> int:
         return len(self._keep)
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return image_id_of(self._records, self._keep[index])
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -107,6 +111,17 @@ def picture_keys(records: Sequence[Record]) -> list[str | None]:
     """Key of each record's picture (see ``RecordSequence.picture_keys``); None for datasets without files."""
     known = getattr(records, "picture_keys", None)
     return [None] * len(records) if known is None else known()
+
+
+def image_id_of(records: Sequence[Record], index: int) -> int | str:
+    """Id of the image at ``index``, without building the record where the dataset can tell."""
+    known = getattr(records, "image_id", None)
+    return records[index].image_id if known is None else known(index)
+
+
+def image_ids(records: Sequence[Record]) -> Iterator[int | str]:
+    """Ids of all images, in order."""
+    return (image_id_of(records, index) for index in range(len(records)))
 
 
 def pictures(records: Sequence[Record]) -> set[str]:

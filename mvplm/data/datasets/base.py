@@ -48,6 +48,10 @@ class RecordSequence(Sequence[Record]):
         names = (self.picture(index) for index in range(len(self)))
         return [None if name is None else picture_key(name, collection=self.collection) for name in names]
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``; sequences that know it without building the record override this."""
+        return self.record(index).image_id
+
     @abstractmethod
     def record(self, index: int) -> Record:
         """Build the record at ``index`` in [0, len)."""

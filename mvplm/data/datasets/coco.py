@@ -106,6 +106,10 @@ class FirstRecords(RecordSequence):
     def __len__(self) -> int:
         return self._num
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._records.image_id(index)
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
         return self._records.record(index)
@@ -142,6 +146,10 @@ class CocoPanoptic(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return str(self._infos[self._maps[index]["image_id"]]["file_name"])
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._maps[index]["image_id"]
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -191,6 +199,10 @@ class CocoInstances(RecordSequence):
         """File name of the picture at ``index``."""
         return str(self._infos[index]["file_name"])
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._infos[index]["id"]
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
         info = self._infos[index]
@@ -227,6 +239,10 @@ class CocoCaptions(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return str(self._infos[index]["file_name"])
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._infos[index]["id"]
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""

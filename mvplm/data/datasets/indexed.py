@@ -21,6 +21,10 @@ class IndexedRecords(RecordSequence):
         """File name of the picture at ``index``."""
         return self._index.file_name(index)
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._index.item_id(index)
+
     def picture_keys(self) -> list[str | None]:
         """Keys of all pictures, in one pass over the index."""
         names = self._index.file_names()

@@ -76,6 +76,10 @@ class ReasonSeg(RecordSequence):
         """File name of the picture at ``index``."""
         return self._images[index].name
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``: its name."""
+        return self._images[index].stem
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len).
 

@@ -145,6 +145,10 @@ class ReferRecords(RecordSequence):
         """File name of the picture at ``index``, with the number of the ref that the file adds to it."""
         return self._groups[index][0].file_name
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._groups[index][0].image_id
+
     def picture_keys(self) -> list[str | None]:
         """Ids of the pictures: these sets name them by COCO's own."""
         return [picture_key(str(group[0].image_id), collection=self.collection) for group in self._groups]

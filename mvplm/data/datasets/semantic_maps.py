@@ -77,6 +77,10 @@ class SemanticMaps(RecordSequence):
         """File name of the picture at ``index``."""
         return self.semantic.pictures[index].image.name
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self.semantic.pictures[index].key
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len).
 

@@ -79,6 +79,10 @@ class JsonIndex:
         found = self._rows("SELECT place - 1 FROM items WHERE id = ?", item_id)
         return int(found[0][0]) if found else None
 
+    def item_id(self, place: int) -> int | str:
+        """Id of the item at ``place`` in [0, len)."""
+        return self._rows("SELECT id FROM items WHERE place = ?", place + 1)[0][0]
+
     def file_name(self, place: int) -> str | None:
         """Picture of the item at ``place``, as the file writes it."""
         found = self._rows("SELECT file_name FROM items WHERE place = ?", place + 1)

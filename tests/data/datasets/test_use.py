@@ -142,5 +142,7 @@ def test_lvis_asks_only_for_names_that_are_surely_absent(tmp_path):
 )
 def test_pictures_of_other_collections_are_not_taken_for_cocos(tmp_path, name, collection):
     GROWN[name](tmp_path)
-    (key,) = pictures(get_dataset(name, root=tmp_path, num=1))
+    records = get_dataset(name, root=tmp_path, num=1)
+    (key,) = pictures(records)
+    assert records.image_id(0) == records[0].image_id
     assert key.startswith(collection) if collection else key.isdecimal()

@@ -54,6 +54,7 @@ def test_objects365(tree: Tree):
     tree.folder("objects365/images/train")
     records = tree.open("objects365_v2_train")
     assert records.vocabulary == NAMES
+    assert [records.image_id(place) for place in range(len(records))] == [record.image_id for record in records]
     assert records[0] == Record(
         image_id=420917,
         image=tree.root / "objects365/images/train/patch8/objects365_v1_00420917.jpg",

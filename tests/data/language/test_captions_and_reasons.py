@@ -133,3 +133,13 @@ def test_reasonseg_files_of_windows_and_broken_ones(tree: Tree):
     tree.folder("ReasonSeg/train")
     with pytest.raises(FileNotFoundError, match="no picture"):
         tree.open("reasonseg_train")
+
+
+def test_ids_are_known_without_building_records(tree: Tree):
+    tree.json("cc3m_595k/chat.json", [talk("GCC_train_1", "GCC_train_1.jpg", "a dog")])
+    tree.json("reason_seg/val/a.json", {"text": ["b"], "is_sentence": False, "shapes": []})
+    for place in ("cc3m_595k/GCC_train_1.jpg", "reason_seg/val/a.jpg"):
+        tree.picture(place)
+    for name in ("cc3m_595k", "reasonseg_val"):
+        records = tree.open(name)
+        assert records.image_id(0) == records[0].image_id

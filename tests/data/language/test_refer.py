@@ -41,6 +41,7 @@ def picture(tree: Tree, number: int) -> Path:
 
 
 def test_evaluation_has_one_record_per_picture(refer):
+    assert refer.open("refcoco_unc_val").image_id(0) == 9
     assert list(refer.open("refcoco_unc_val")) == [
         Record(
             image_id=9,
