@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mvplm.cli.guard import STOPPED, say
+from mvplm.cli.guard import say
 
 
 def train(
@@ -16,12 +16,15 @@ def train(
     config_file: Annotated[Path, typer.Option("--config-file", help="YAML file of the run.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
 ) -> None:
-    """Train a model. Ctrl-C saves a checkpoint and ends; --resume goes on bit by bit as if nothing had happened."""
+    """Train a model. Ctrl-C saves a checkpoint and ends; --resume goes on bit by bit as if nothing had happened.
+
+    SIGTERM, with which schedulers end a job, saves as well and ends with code 0.
+    """
     from mvplm.config import load_config
 
     config = load_config(config_file, overrides or [])
 
-    from mvplm.runs import run_training
+    from mvplm.runs import exit_code, run_training
 
     ended = run_training(config, resume=resume)
     if ended.interrupted is not None:
@@ -29,7 +32,7 @@ def train(
             f"Stopped by {ended.interrupted} at step {ended.step}; the state is saved, --resume goes on.",
             style="yellow",
         )
-        raise typer.Exit(STOPPED)
+        raise typer.Exit(exit_code(ended))
     say(
         f"Done: {ended.step} steps in {ended.seconds / 60:.1f} minutes, results in {config.train.output}", style="green"
     )
