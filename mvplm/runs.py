@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvplm.build import build_model, build_postprocess, build_tokenizer
+from mvplm.build import attach_adapters, build_model, build_postprocess, build_tokenizer
 from mvplm.build_training import (
     build_criterion,
     build_mixture,
@@ -78,7 +78,7 @@ def run_training(
         resume = resume or CheckpointStore(out / "checkpoints").latest() is not None
     seed_everything(config.train.seed)
     tokenizer = build_tokenizer(config)
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer, adapters=False)
     if not resume:
         load_initial_weights(model, config, tokenizer=tokenizer)
     if config.train.init_from and not resume:
@@ -90,6 +90,7 @@ def run_training(
             allow_missing=config.train.init_allow,
             skip=config.train.init_skip,
         )
+    attach_adapters(model, config, tokenizer=tokenizer)
     freeze(model, config.train.freeze)
     if config.train.gradient_checkpointing:
         model.llm.gradient_checkpointing(True)

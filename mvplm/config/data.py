@@ -104,6 +104,7 @@ class SourceConfig(Section):
         batch_size: records per micro-batch.
         questions: expressions asked about each record of a sentence task; the picture is encoded once for all.
         response: kind of response; None takes ``response.kind``.
+        nominal_records: number of records as published; only estimates of a run read it, where the data are not there.
     """
 
     dataset: str = ""
@@ -113,6 +114,7 @@ class SourceConfig(Section):
     batch_size: int = setting(8, low=1)
     questions: int = setting(1, low=1)
     response: str | None = setting(None, choices=RESPONSES)
+    nominal_records: int | None = setting(None, low=1)
 
 
 @dataclass

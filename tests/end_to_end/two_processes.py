@@ -29,8 +29,8 @@ SETTINGS = (
         for role, task in SOURCES.items()
     ),
     "eval.batch_size=4",
-    "eval.sets.maps={dataset: scenes/val, options: {role: panoptic, num: 7, size: 96}, task: panoptic}",
-    "eval.sets.sentences={dataset: scenes/val, options: {role: referring, num: 5, size: 96}, task: gres}",
+    "eval.sets.maps={dataset: scenes/val, options: {role: panoptic, num: 5, size: 96}, task: panoptic}",
+    "eval.sets.sentences={dataset: scenes/val, options: {role: referring, num: 3, size: 96}, task: gres}",
     "infer.mode=skip",
 )
 
@@ -51,12 +51,13 @@ def losses_and_gradients(config, samples, collate) -> dict:
     losses = module(collate(samples[rank * share : (rank + 1) * share]))
     total = build_weights(config).total(losses)
     total.backward()
-    gradients = {
-        name: parameter.grad.clone() for name, parameter in perceiver.model.named_parameters() if parameter.requires_grad
-    }
+    total = total.detach()
+    # What a batch does not use has no gradient in one process, and zeros where several average theirs.
+    trained = {name: p for name, p in perceiver.model.named_parameters() if p.requires_grad}
+    gradients = {name: torch.zeros_like(p) if p.grad is None else p.grad for name, p in trained.items()}
     assert not any(module.training for module in perceiver.model.encoder.modules())
     if world > 1:
-        torch.distributed.all_reduce(total.detach())
+        torch.distributed.all_reduce(total)
         total = total / world
     return {"loss": float(total), "gradients": gradients}
 
