@@ -15,6 +15,11 @@ def train(
     *,
     config_file: Annotated[Path, typer.Option("--config-file", help="YAML file of the run.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what the run needs: memory, data, steps, disk.")
+    ] = False,
+    processes: Annotated[int, typer.Option("--processes", min=1, help="For --dry-run: processes of the run.")] = 1,
+    gpu_memory: Annotated[float, typer.Option("--gpu-memory", min=0, help="For --dry-run: GiB of a GPU.")] = 24.0,
 ) -> None:
     """Train a model. Ctrl-C saves a checkpoint and ends; --resume goes on bit by bit as if nothing had happened.
 
@@ -23,6 +28,11 @@ def train(
     from mvplm.config import load_config
 
     config = load_config(config_file, overrides or [])
+    if dry_run:
+        from mvplm.dry_run import estimate, format_estimate
+
+        typer.echo(format_estimate(estimate(config, processes=processes), gib=gpu_memory))
+        return
 
     from mvplm.runs import exit_code, run_training
 
