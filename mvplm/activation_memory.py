@@ -5,7 +5,7 @@ autograd would keep is counted, weights left out, and a line through both gives 
 so that every object is taken for matched to the query of its place.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -53,13 +53,13 @@ class ActivationMemory:
 
 
 def count_activations(
-    build: Callable[[], MVPLM], criterion: Criterion, *, shape: StepShape, checkpointed: bool = False
+    model: MVPLM, criterion: Criterion, *, shape: StepShape, checkpointed: bool = False
 ) -> ActivationMemory:
     """Count what one training step keeps.
 
     Args:
-        build: makes the network as it is trained (what is frozen without gradient); called where tensors have no
-            values.
+        model: as it is trained (what is frozen without gradient); its parameters need no memory (they may be on the
+            meta device). It loses all its values.
         criterion: its matcher is stood in for.
         shape: of the samples.
         checkpointed: language model, pixel decoder and decoder layers keep only their inputs, and one of them at a
@@ -68,9 +68,22 @@ def count_activations(
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():
-        model = build().train()
+        _forget_values(model.train())
         one, two = (_kept(model, criterion, shape=shape, samples=n, checkpointed=checkpointed) for n in (1, 2))
     return ActivationMemory(fixed=max(0.0, 2 * one - two), per_sample=two - one)
+
+
+def _forget_values(model: nn.Module) -> None:
+    """Exchange parameters and buffers for ones without values, on the CPU."""
+    made: dict[int, Tensor] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                fresh = nn.Parameter(torch.zeros(parameter.shape, dtype=parameter.dtype), parameter.requires_grad)
+                module._parameters[name] = made.setdefault(id(parameter), fresh)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = torch.zeros(buffer.shape, dtype=buffer.dtype)
 
 
 def _kept(model: MVPLM, criterion: Criterion, *, shape: StepShape, samples: int, checkpointed: bool) -> float:

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from mvplm.activation_memory import ActivationMemory, StepShape, count_activations
+from mvplm.activation_memory import StepShape, count_activations
 from mvplm.build import build_model, build_tokenizer
 from mvplm.build_training import build_criterion, build_mapper, open_records
 from mvplm.complexity import count_parameters
 from mvplm.config import Config, SourceConfig, load_config
-from mvplm.engine import freeze
+from mvplm.engine import freeze, parameters_on_meta
 from mvplm.models.mvplm import MVPLM
 from mvplm.prompts import PromptTokenizer
 from mvplm.structures import Record
@@ -105,12 +105,15 @@ def estimate(config: Config, *, processes: int = 1) -> DryRun:
     notes: list[str] = []
     tokenizer = _tokenizer(config, notes)
     sources = _sources(config, tokenizer, processes=processes, notes=notes)
-    sizes = _sizes(config, tokenizer or _stand_in_tokenizer())
+    model = _trained_model(config, tokenizer or build_tokenizer(load_config()))
+    sizes = _sizes(model)
     trained = sum(part.trained for part in sizes.parts)
     train, ema = config.train, bool(config.optim.ema_decay)
     casts = train.precision != "fp32" and train.gradient_checkpointing
     shape = _shape(config, sources, notes=notes)
-    activations = _activations(config, tokenizer or _stand_in_tokenizer(), shape=shape)
+    activations = count_activations(
+        model, build_criterion(config), shape=shape, checkpointed=train.gradient_checkpointing
+    )
     used = [source for source in config.data.sources.values() if source.ratio]
     return DryRun(
         parts=sizes.parts,
@@ -172,27 +175,20 @@ def _tokenizer(config: Config, notes: list[str]) -> PromptTokenizer | None:
         return None
 
 
-def _stand_in_tokenizer() -> PromptTokenizer:
-    """Any tokenizer: the sizes of a configured network do not come from it, unless it is the configured one."""
-    return build_tokenizer(load_config())
-
-
 def _trained_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
-    model = build_model(config, tokenizer)
+    """The network with what is trained marked, its parameters without memory."""
+    with parameters_on_meta():
+        model = build_model(config, tokenizer)
     freeze(model, config.train.freeze)
     return model
 
 
-def _sizes(config: Config, tokenizer: PromptTokenizer) -> _Sizes:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode():
-        model = _trained_model(config, tokenizer)
-        parts = [
-            PartSize(name, count_parameters(part), count_parameters(part, trained=True))
-            for name, part in model.named_children()
-        ]
-        return _Sizes(tuple(parts), sum(value.numel() for value in model.state_dict().values()))
+def _sizes(model: MVPLM) -> _Sizes:
+    parts = [
+        PartSize(name, count_parameters(part), count_parameters(part, trained=True))
+        for name, part in model.named_children()
+    ]
+    return _Sizes(tuple(parts), sum(value.numel() for value in model.state_dict().values()))
 
 
 def _shape(config: Config, sources: Sequence[SourceUse], *, notes: list[str]) -> StepShape:
@@ -209,15 +205,6 @@ def _shape(config: Config, sources: Sequence[SourceUse], *, notes: list[str]) ->
         objects=_OBJECTS,
         precision=config.train.precision,
         captions_only=captions,
-    )
-
-
-def _activations(config: Config, tokenizer: PromptTokenizer, *, shape: StepShape) -> ActivationMemory:
-    return count_activations(
-        lambda: _trained_model(config, tokenizer),
-        build_criterion(config),
-        shape=shape,
-        checkpointed=config.train.gradient_checkpointing,
     )
 
 
