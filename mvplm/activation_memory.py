@@ -1,13 +1,14 @@
 """What a training step keeps for its backward pass, counted on forward passes without values.
 
-The network runs on tensors that have shapes and no numbers, once with one sample and once with two; everything that
-autograd would keep is counted, weights left out, and a line through both gives larger batches. The matcher needs values,
-so that every object is taken for matched to the query of its place.
+The network runs on tensors with shapes and no numbers, once with one sample and once with two; all that autograd would
+keep is counted, weights left out, and a line through both gives larger batches. The matcher needs values, so that every
+object is taken for matched to the query of its place.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -144,13 +145,15 @@ class _Ledger:
             self._outside += storage.nbytes() * (not self._in_block)
         return tensor
 
-    def _enter(self, module: nn.Module, arguments: tuple[object, ...], options: dict[str, object]) -> None:
+    def _enter(self, module: nn.Module, *given: Any) -> None:
+        """Before a block runs: ``given`` are its arguments by place and by name."""
+        arguments, options = given
         for value in (*arguments, *options.values()):
             if isinstance(value, Tensor) and value.requires_grad:
                 self._keep(value)
         self._in_block, self._inside = True, 0.0
 
-    def _leave(self, module: nn.Module, arguments: tuple[object, ...], output: object) -> None:
+    def _leave(self, module: nn.Module, *_: Any) -> None:
         self._in_block, self._largest = False, max(self._largest, self._inside)
 
 

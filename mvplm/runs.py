@@ -111,7 +111,7 @@ def run_training(
 
 
 def exit_code(summary: TrainSummary) -> int:
-    """Code a training process ends with: 130 after Ctrl-C; 0 after SIGTERM, as schedulers expect, and without signal."""
+    """What a training process ends with: 130 after Ctrl-C; 0 after SIGTERM, as schedulers expect, and otherwise."""
     return 130 if summary.interrupted == "SIGINT" else 0
 
 

@@ -52,7 +52,9 @@ def test_checkpointing_keeps_less():
 
 
 def test_the_estimate_of_a_run_can_be_checked_by_hand():
-    config = tiny_config(*SOURCES, "optim.ema_decay=0.9", "model.encoder.train=false", "train={steps: 30, grad_accumulation: 2}")
+    config = tiny_config(
+        *SOURCES, "optim.ema_decay=0.9", "model.encoder.train=false", "train={steps: 30, grad_accumulation: 2}"
+    )
     run = estimate(config, processes=2)
     model = build_model(config, tiny_tokenizer())
     total = sum(p.numel() for p in model.parameters())
@@ -71,7 +73,14 @@ def test_the_estimate_of_a_run_can_be_checked_by_hand():
     assert run.samples_per_step == round((2 * 4 + 2) / 3 * 4)
     assert run.fits(24) and not run.fits(run.memory / 2**30 / 2)
     text = format_estimate(run, gib=24)
-    for part in ("trained", "fits a GPU of 24 GiB", "66.7 %", "8.00 epochs of 40", "published number", "per checkpoint"):
+    for part in (
+        "trained",
+        "fits a GPU of 24 GiB",
+        "66.7 %",
+        "8.00 epochs of 40",
+        "published number",
+        "per checkpoint",
+    ):
         assert part in text
     assert "tokens not measured" in text and "objects365_that_is_not_here cannot be opened" in text
     assert "does not fit a GPU of 0.1 GiB" in format_estimate(run, gib=0.1)

@@ -16,7 +16,6 @@ _LEAST_SEEN = 1000
 _BROKEN = (ValueError, OSError, KeyError, IndexError)
 
 
-
 @dataclass(frozen=True)
 class BadSample:
     """A record that could not be used: its source, its place in the dataset and why."""

@@ -1,7 +1,7 @@
 """How a training step is spread over processes: every process holds all weights (DDP), or a share of them (FSDP).
 
-Which of the two is decided by how the run was started (``accelerate launch`` with one of ``configs/accelerate``), not by
-the network, which knows nothing of it.
+Which it is is decided by how the run was started (``accelerate launch`` with one of ``configs/accelerate``), not by the
+network, which knows nothing of it.
 """
 
 from collections.abc import Mapping
@@ -157,7 +157,9 @@ def launched_plan() -> LaunchedPlan:
     plugin = FullyShardedDataParallelPlugin()
     if plugin.fsdp_version != 2:
         raise ValueError("FSDP is supported as version 2: set fsdp_version: 2, as configs/accelerate/fsdp.yaml does")
-    return LaunchedPlan(True, reshard=bool(plugin.reshard_after_forward), offload=isinstance(plugin.cpu_offload, CPUOffloadPolicy))
+    return LaunchedPlan(
+        True, reshard=bool(plugin.reshard_after_forward), offload=isinstance(plugin.cpu_offload, CPUOffloadPolicy)
+    )
 
 
 def spread(device: torch.device, processes: int) -> Replicated:

@@ -1,4 +1,4 @@
-"""What losses are divided by: counts over all processes, so that an object weighs the same wherever it is trained on."""
+"""What losses are divided by: counts over all processes, so that an object weighs the same in each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

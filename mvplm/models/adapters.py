@@ -42,7 +42,9 @@ def add_adapters(language: LanguageModel, settings: AdapterSettings, *, new_toke
 
     linear = {name.rsplit(".", 1)[-1] for name, part in language.model.named_modules() if isinstance(part, nn.Linear)}
     if wrong := sorted(set(settings.targets) - linear):
-        raise ValueError(f"model.llm.lora.targets: no linear layer {wrong[0]!r} (there are: {', '.join(sorted(linear))})")
+        raise ValueError(
+            f"model.llm.lora.targets: no linear layer {wrong[0]!r} (there are: {', '.join(sorted(linear))})"
+        )
     tables = {name: list(new_tokens) for name in _tables(language)}
     inject_adapter_in_model(
         LoraConfig(

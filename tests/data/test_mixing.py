@@ -146,10 +146,13 @@ def test_another_number_of_ranks_goes_on_with_the_next_record(before, after):
     second[0].step = 40
     third = plain_mixture(batch_size=3, length=50)
     third.load_state_dict(second[0].state_dict(), step=80)
-    assert seen([third], range(80, 90)).items() <= {
-        name: whole[name][second[0].state_dict()["drawn"][name] :][: len(values)]
-        for name, values in seen([third], range(80, 90)).items()
-    }.items()
+    assert (
+        seen([third], range(80, 90)).items()
+        <= {
+            name: whole[name][second[0].state_dict()["drawn"][name] :][: len(values)]
+            for name, values in seen([third], range(80, 90)).items()
+        }.items()
+    )
     with pytest.raises(ValueError, match="at least 80"):
         third.batch_plan(79)
 

@@ -1,4 +1,4 @@
-"""For torchrun: a run whose second process fails at step 7, and after the restart again at step 9. Argument: a directory."""
+"""For torchrun: a run whose second process fails at step 7, and after the restart at step 9. Argument: a directory."""
 
 import sys
 from pathlib import Path

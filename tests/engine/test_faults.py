@@ -31,7 +31,9 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_half_written(tmp_path
     save(store, 1)
     if where != "extras":
         monkeypatch.setattr(checkpoint_module, where, full)
-    with pytest.raises(OSError, match=r"step_000002 cannot be written \(No space left.*newest complete one is .*000001") as e:
+    with pytest.raises(
+        OSError, match=r"step_000002 cannot be written \(No space left.*newest complete one is .*000001"
+    ) as e:
         save(store, 2, extras=full if where == "extras" else None)
     assert e.value.errno == errno.ENOSPC
     assert [path.name for path in tmp_path.iterdir()] == ["step_000001"]

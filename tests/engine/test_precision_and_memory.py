@@ -69,7 +69,9 @@ def kept_and_gradients(module: nn.Module, inputs: torch.Tensor) -> tuple[int, li
 def test_recomputed_activations_save_memory_and_change_nothing():
     def build() -> nn.Sequential:
         torch.manual_seed(1)
-        return nn.Sequential(*[nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Dropout(0.3), nn.Linear(64, 16)) for _ in range(3)])
+        return nn.Sequential(
+            *[nn.Sequential(nn.Linear(16, 64), nn.GELU(), nn.Dropout(0.3), nn.Linear(64, 16)) for _ in range(3)]
+        )
 
     plain, sparing = build(), build()
     checkpoint_activations(list(sparing))

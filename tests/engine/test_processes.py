@@ -36,7 +36,7 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of 12 steps: ``one`` by a process alone, ``half`` of it to go on from, ``two`` by two, ``two_half`` of it."""
+    """Runs of 12 steps: ``one`` by a process alone, ``two`` by two; halves of both, and what went on from them."""
     folder = tmp_path_factory.mktemp("processes")
     run(folder / "one")
     run(folder / "half", stop_at=6)

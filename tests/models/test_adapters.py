@@ -80,7 +80,7 @@ def test_wrong_targets_are_told():
 def test_a_model_with_adapters_is_saved_and_loaded(tmp_path):
     perceiver: Perceiver = build_tiny(0, LORA)
     with torch.no_grad():
-        for name, parameter in perceiver.model.llm.named_parameters():
+        for parameter in perceiver.model.llm.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.1 * torch.randn_like(parameter))
     perceiver.save(tmp_path)
