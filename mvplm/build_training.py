@@ -91,7 +91,9 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
             )
         )
     rank, world = rank_and_world()
-    mixture = TaskMixture(sources, seed=config.train.seed, rank=rank, world=world)
+    mixture = TaskMixture(
+        sources, seed=config.train.seed, rank=rank, world=world, max_bad_share=config.data.max_bad_share
+    )
     return TrainingMixture(mixture, build_collate(config, tokenizer))
 
 

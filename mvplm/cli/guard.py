@@ -24,7 +24,7 @@ def guarded(function: Callable[..., Any], *, debug: bool) -> Callable[..., Any]:
         except KeyboardInterrupt:
             say("Stopped by Ctrl-C.", style="yellow")
             raise typer.Exit(STOPPED) from None
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             if debug:
                 raise
             say(f"Error: {error}", style="bold red")

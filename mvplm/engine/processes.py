@@ -1,5 +1,7 @@
 """One training run in several processes: each joins the others before it asks for its share of the data."""
 
+import os
+
 from torch import distributed
 
 
@@ -19,3 +21,8 @@ def rank_and_world() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def started_again() -> bool:
+    """True in a process that an elastic launcher (``torchrun --max-restarts``) has started after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") or 0) > 0
