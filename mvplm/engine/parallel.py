@@ -150,8 +150,12 @@ def launched_plan() -> LaunchedPlan:
     from accelerate.utils import FullyShardedDataParallelPlugin, parse_flag_from_env
     from torch.distributed.fsdp import CPUOffloadPolicy
 
-    if parse_flag_from_env("ACCELERATE_USE_MEGATRON_LM"):
-        raise ValueError("Megatron-LM is not supported; configs/accelerate has FSDP and DeepSpeed")
+    for flag, kind in (("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
+        if parse_flag_from_env(flag):
+            raise ValueError(
+                f"{kind} is not supported; fsdp.yaml and fsdp_zero2.yaml in configs/accelerate share out "
+                "what its ZeRO stages 3 and 2 do"
+            )
     if not parse_flag_from_env("ACCELERATE_USE_FSDP"):
         return LaunchedPlan(sharded=False)
     plugin = FullyShardedDataParallelPlugin()

@@ -2,6 +2,7 @@
 
 import os
 
+import torch
 from torch import distributed
 
 
@@ -13,7 +14,26 @@ def join_processes(device: str = "auto") -> None:
     """
     from accelerate import PartialState
 
+    if started_again() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        _join_afresh(device)
     PartialState(cpu=device == "cpu")
+
+
+def _join_afresh(device: str) -> None:
+    """Meet after a restart under names of this attempt.
+
+    The launcher's store outlives its workers: under the usual names a process may find the address of a dead one.
+    """
+    if distributed.is_initialized():
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(address, port, is_master=False)
+    distributed.init_process_group(
+        "nccl" if device != "cpu" and torch.cuda.is_available() else "gloo",
+        store=distributed.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def rank_and_world() -> tuple[int, int]:

@@ -26,23 +26,21 @@ def test_accelerate_reads_it_and_it_names_itself(path: Path):
     assert f"configs/accelerate/{path.name} tools/train_net.py" in path.read_text()
 
 
-def test_each_file_asks_for_its_kind(monkeypatch: pytest.MonkeyPatch):
+def test_each_file_asks_for_its_kind():
     orders = {path.stem: parsed(path) for path in FILES}
     assert set(orders) >= {"cpu", "ddp", "fsdp"}
     assert orders["ddp"].multi_gpu and not orders["ddp"].use_fsdp and orders["cpu"].use_cpu
     assert orders["fsdp"].use_fsdp and str(orders["fsdp"].fsdp_version) == "2"
-    for name, order in orders.items():
-        if name.startswith("deepspeed"):
-            assert order.use_deepspeed and str(order.zero_stage) == name[-1]
 
 
-def test_training_sees_what_the_launcher_was_told(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("name", "reshard"), [("fsdp", True), ("fsdp_zero2", False)])
+def test_training_sees_what_the_launcher_was_told(monkeypatch: pytest.MonkeyPatch, name: str, reshard: bool):
     from accelerate.utils.launch import prepare_multi_gpu_env
 
     from mvplm.engine.parallel import LaunchedPlan, launched_plan
 
-    environment = prepare_multi_gpu_env(parsed(FOLDER / "fsdp.yaml"))
-    for name, value in environment.items():
-        if name.startswith(("ACCELERATE", "FSDP")):
-            monkeypatch.setenv(name, str(value))
-    assert launched_plan() == LaunchedPlan(True, reshard=True, offload=False)
+    environment = prepare_multi_gpu_env(parsed(FOLDER / f"{name}.yaml"))
+    for key, value in environment.items():
+        if key.startswith(("ACCELERATE", "FSDP")):
+            monkeypatch.setenv(key, str(value))
+    assert launched_plan() == LaunchedPlan(True, reshard=reshard, offload=False)

@@ -85,8 +85,8 @@ def test_a_dead_process_ends_the_job_with_its_traceback_and_an_elastic_job_goes_
     command += [str(SCRIPT.with_name("dying.py")), str(tmp_path)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=TIMEOUT)
     assert done.returncode not in (0, 124)
-    assert "RuntimeError: the second process broke at step 7, started at 0" in done.stderr
-    assert "RuntimeError: the second process broke at step 9, started at 5" in done.stderr
+    assert "RuntimeError: the second process broke at step 7, started at 0" in done.stderr, done.stderr
+    assert "RuntimeError: the second process broke at step 9, started at 5" in done.stderr, done.stderr
     assert "Traceback" in done.stderr and 'dying.py", line' in done.stderr
     assert CheckpointStore(tmp_path).steps() == [5]
 
@@ -109,6 +109,6 @@ def test_the_launcher_decides(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
     plan = launched_plan()
     assert (plan.sharded, plan.reshard, plan.offload) == (True, False, True)
-    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
-    with pytest.raises(ValueError, match="Megatron"):
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    with pytest.raises(ValueError, match="DeepSpeed is not supported; fsdp.yaml and fsdp_zero2.yaml"):
         launched_plan()
