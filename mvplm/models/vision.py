@@ -46,8 +46,6 @@ class _Encoder(nn.Module):
         height, width = images.shape[-2:]
         if height % STRIDES[-1] or width % STRIDES[-1]:
             raise ValueError(f"image sides must be multiples of {STRIDES[-1]}, got {height}x{width}")
-        # Channels side by side: what convolutions and poolings read fastest, on CPU and GPU. Later layers keep it.
-        images = images.contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self._maps(images)
 
