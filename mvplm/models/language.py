@@ -84,8 +84,7 @@ class LanguageModel(nn.Module):
         from transformers import PhiConfig, PhiForCausalLM
 
         ends = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
-        # Phi's activation as one operator; by its name "gelu_new" transformers spells it out in eight.
-        config = PhiConfig(**{**ends, "hidden_act": "gelu_pytorch_tanh", **sizes})
+        config = PhiConfig(**{**ends, **sizes})
         config._attn_implementation = attention
         return cls(PhiForCausalLM(config), num_tokens=num_tokens, head_bias=head_bias)
 
