@@ -192,9 +192,11 @@ class PixelDecoder(nn.Module):
 
     def fine_map(self, finest: Tensor, memory: Tensor, *, shape: tuple[int, int]) -> Tensor:
         """Mask features (B, mask width, H / 4, W / 4) from the stride-4 map and the finest level of the memory."""
-        # Channels side by side, as in the memory: interpolation and its way back are much faster that way.
-        lateral = self.lateral_norm(self.lateral(finest)).contiguous(memory_format=torch.channels_last)
-        coarse = memory[:, : shape[0] * shape[1]].transpose(1, 2).unflatten(2, shape)
+        # With channels side by side, as in the memory, the way back through the interpolation is much faster; the way
+        # forth through the norms and convolutions is not.
+        layout = torch.channels_last if torch.is_grad_enabled() else torch.contiguous_format
+        lateral = self.lateral_norm(self.lateral(finest)).contiguous(memory_format=layout)
+        coarse = memory[:, : shape[0] * shape[1]].transpose(1, 2).unflatten(2, shape).contiguous(memory_format=layout)
         above = F.interpolate(coarse, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask_features(self.output_norm(self.output(lateral + above)).relu_())
 
