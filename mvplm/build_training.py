@@ -13,6 +13,7 @@ from mvplm.data.unify import NameSampling, UnifySettings
 from mvplm.data.views import pictures, prepared, without_pictures
 from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
+from mvplm.models.ops import sample_maps
 from mvplm.prompts import PromptTokenizer, family_of
 from mvplm.structures import Record
 
@@ -29,6 +30,7 @@ def build_criterion(config: Config) -> Criterion:
         sentence_cost=match.sentence_cost,
         classifier=config.model.classifier.word,
         stuff_boxes=config.model.stuff.box_loss,
+        sampler=sample_maps,
     )
     return Criterion(
         matcher=matcher,

@@ -17,7 +17,7 @@ from mvplm.losses.pairs import (
     matched_pairs,
     named_sets,
 )
-from mvplm.losses.points import PointBudget, choose_points, sample_features, uniform_points
+from mvplm.losses.points import PointBudget, choose_points, uniform_points
 from mvplm.losses.shares import Shares, share_out
 from mvplm.losses.targets import TargetTable, collect_targets
 from mvplm.structures.batch import Batch
@@ -228,7 +228,7 @@ class Criterion:
         embeddings = _rows(parts, noised, index=pairs.row)
         points = uniform_points(len(features), self.points.drawn, device=features.device)
         labels = table.sample(points, frame=output.frame)
-        sampled = sample_features(features, points).unbind(0)
+        sampled = self.matcher.sampler(features, points).unbind(0)
         parts = zip(sampled, labels, table.starts, embeddings.split(pairs.per_image), strict=True)
         targets = pairs.target.split(pairs.per_image)
         entropy, dice = [], []
