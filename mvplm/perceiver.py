@@ -92,7 +92,7 @@ class Perceiver(VocabularyMixin, HubMixin):
     def compile(self, **options: Any) -> "Perceiver":
         """Let ``torch.compile`` work on the encoder, pixel decoder and decoder from the next question on.
 
-        Every new size of pictures or batches is compiled once, which takes minutes on CPU and needs a C++ compiler there.
+        Every new size of pictures or batches is compiled once: minutes on CPU, where a C++ compiler is needed.
 
         Args:
             options: of ``torch.compile``: ``backend``, ``mode``, ``dynamic`` ...
