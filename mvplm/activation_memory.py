@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mvplm.engine.step import HALVES, to_float32
 from mvplm.losses import Criterion, Matches
+from mvplm.losses.points import sample_features
 from mvplm.losses.targets import TargetTable
 from mvplm.models.mvplm import MVPLM
 from mvplm.structures import Batch, PerceptionOutput, PredictionSet, Target
@@ -158,7 +159,9 @@ class _Ledger:
 
 
 class _StandIn:
-    """In place of the matcher: object k of a picture belongs to query k, in every set."""
+    """In place of the matcher: object k of a picture belongs to query k, in every set; points are read by PyTorch."""
+
+    sampler = staticmethod(sample_features)
 
     def match_all(
         self, sets: list[PredictionSet], output: PerceptionOutput, *, targets: TargetTable, **_: object

@@ -89,6 +89,18 @@ class Perceiver(VocabularyMixin, HubMixin):
         """Where the weights are."""
         return next(self.model.parameters()).device
 
+    def compile(self, **options: Any) -> "Perceiver":
+        """Let ``torch.compile`` work on the encoder, pixel decoder and decoder from the next question on.
+
+        Every new size of pictures or batches is compiled once: minutes on CPU, where a C++ compiler is needed.
+
+        Args:
+            options: of ``torch.compile``: ``backend``, ``mode``, ``dynamic`` ...
+        """
+        for part in (self.model.encoder, self.model.pixel_decoder, self.model.decoder):
+            part.compile(**options)
+        return self
+
     def predict(
         self,
         image: Picture | Sequence[Picture] | None = None,

@@ -102,7 +102,7 @@ def choose_points(logits: Tensor, budget: PointBudget) -> Tensor:
 
 def _smallest(values: Tensor, count: int) -> Tensor:
     """Indices (R, count) int64 of the smallest of ``values`` (R, P), in no order."""
-    if values.device.type == "cpu" and count < values.shape[1]:
-        # Several times faster than the CPU kernel of topk.
+    if values.device.type == "cpu" and count < values.shape[1] and type(values) is Tensor:
+        # Several times faster than the CPU kernel of topk; NumPy cannot read tensors without values (dry runs).
         return torch.from_numpy(np.argpartition(values.numpy(), count, axis=1)[:, :count])
     return values.topk(count, dim=1, largest=False, sorted=False).indices
