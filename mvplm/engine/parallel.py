@@ -153,8 +153,8 @@ def launched_plan() -> LaunchedPlan:
     for flag, kind in (("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
         if parse_flag_from_env(flag):
             raise ValueError(
-                f"{kind} is not supported; fsdp.yaml and fsdp_zero2.yaml in configs/accelerate share out "
-                "what its ZeRO stages 3 and 2 do"
+                f"{kind} is not supported; fsdp.yaml and fsdp_zero2.yaml in configs/accelerate share out weights, "
+                "gradients and optimiser state"
             )
     if not parse_flag_from_env("ACCELERATE_USE_FSDP"):
         return LaunchedPlan(sharded=False)

@@ -75,3 +75,15 @@ def test_wrong_launch_orders_are_told(tool, config_file: str, extra: list[str], 
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     assert tool.main(["--config-file", config_file, *extra]) == 2
     assert part in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 0), (None, 0)])
+def test_a_saved_end_has_the_code_that_schedulers_expect(
+    tool, config_file: str, signal: str | None, code: int, monkeypatch: pytest.MonkeyPatch
+):
+    from mvplm.cli import main
+
+    ended = SimpleNamespace(interrupted=signal, step=3, seconds=1.0)
+    monkeypatch.setattr("mvplm.runs.run_training", lambda config, resume: ended)
+    assert tool.main(["--config-file", config_file]) == code
+    assert main(["train", "--config-file", config_file]) == code
