@@ -11,6 +11,7 @@ from mvplm.config.base import near
 from mvplm.config.presets import PRESETS
 from mvplm.data.collate import collate
 from mvplm.initial import language_folder, load_initial_weights
+from mvplm.models.adapters import AdapterSettings, add_adapters
 from mvplm.models.connector import Connector
 from mvplm.models.decoder import Decoder
 from mvplm.models.denoising import DenoisingSettings
@@ -80,8 +81,9 @@ def create_model(
     items = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
     config = load_config(None, [f"model.preset={name}", *items])
     tokenizer = tokenizer or build_tokenizer(config)
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer, adapters=False)
     load_initial_weights(model, config, tokenizer=tokenizer, local_files_only=local_files_only)
+    attach_adapters(model, config, tokenizer=tokenizer)
     return model
 
 
@@ -109,10 +111,25 @@ def build_style(config: Config) -> PromptStyle:
     return PromptStyle(config.prompt.style, suffix=text.pool_suffix, no_object=listed)
 
 
-def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
+def attach_adapters(model: MVPLM, config: Config, *, tokenizer: PromptTokenizer) -> None:
+    """Give the language model the adapters of the configuration, if it asks for any (in place)."""
+    lora = config.model.llm.lora
+    if lora.rank:
+        words = tokenizer.tokenizer.backend_tokenizer.get_vocab_size(with_added_tokens=False)
+        settings = AdapterSettings(lora.rank, lora.alpha, dropout=lora.dropout, targets=tuple(lora.targets))
+        add_adapters(model.llm, settings, new_tokens=range(words, tokenizer.vocab_size))
+
+
+def build_model(config: Config, tokenizer: PromptTokenizer, *, adapters: bool = True) -> MVPLM:
     """The network of a configuration, on the current default device.
 
     Weights are random but for a language model of kind "auto"; see :func:`load_initial_weights`.
+
+    Args:
+        config: its settings.
+        tokenizer: sizes and frames the language model.
+        adapters: attach the adapters it asks for; without, weights of a model that has none can be loaded before
+            :func:`attach_adapters`.
     """
     model = config.model
     encoder = _encoder(config)
@@ -146,7 +163,7 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
             focal=model.classifier.word == "sigmoid_focal",
         ),
     )
-    return MVPLM(
+    network = MVPLM(
         parts,
         tokens=ResponseTokens(
             summary=tokenizer.summary_id, end=tokenizer.end_id, tail=tuple(tokenizer.encode(RESULT_TEXT))
@@ -155,6 +172,9 @@ def build_model(config: Config, tokenizer: PromptTokenizer) -> MVPLM:
         anchor_scale=model.decoder.anchor_scale,
         chunking=config.vocab.chunking,
     )
+    if adapters:
+        attach_adapters(network, config, tokenizer=tokenizer)
+    return network
 
 
 def _encoder(config: Config) -> Any:

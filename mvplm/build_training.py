@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from mvplm.build import build_collate, build_layout, build_style
 from mvplm.config import Config, EvalSetConfig, SourceConfig
-from mvplm.data.catalog import get_dataset
+from mvplm.data.catalog import datasets_root, get_dataset
 from mvplm.data.datasets.base import RecordSequence
+from mvplm.data.leaks import held_out_pictures
 from mvplm.data.mapper import SampleMapper, collect_phrases
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.data.unify import NameSampling, UnifySettings
@@ -92,7 +93,9 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
             )
         )
     rank, world = rank_and_world()
-    mixture = TaskMixture(sources, seed=config.train.seed, rank=rank, world=world)
+    mixture = TaskMixture(
+        sources, seed=config.train.seed, rank=rank, world=world, max_bad_share=config.data.max_bad_share
+    )
     return TrainingMixture(mixture, build_collate(config, tokenizer))
 
 
@@ -107,11 +110,12 @@ def _training_records(config: Config) -> dict[str, Sequence[Record]]:
     """Datasets of the sources with a ratio above 0; pictures of referring evaluation sets are left out."""
     sources = {name: source for name, source in config.data.sources.items() if source.ratio}
     found = {name: open_records(config, source) for name, source in sources.items()}
-    entries = config.eval.sets.values() if config.data.exclude_eval_images else ()
-    if not any(isinstance(dataset, RecordSequence) for dataset in found.values()):
+    on_disk = any(isinstance(dataset, RecordSequence) for dataset in found.values())
+    if not on_disk or not config.data.exclude_eval_images:
         return found
-    referring = [entry for entry in entries if family_of(entry.task) == "sentence"]
-    excluded = set().union(*(pictures(get_dataset(entry.dataset, **entry.options)) for entry in referring))
+    referring = [entry for entry in config.eval.sets.values() if family_of(entry.task) == "sentence"]
+    excluded = held_out_pictures(datasets_root())
+    excluded.update(*(pictures(get_dataset(entry.dataset, **entry.options)) for entry in referring))
     for name, dataset in found.items():
         try:
             found[name] = without_pictures(dataset, excluded)

@@ -1,6 +1,7 @@
 """Models on disk: one directory with weights, configuration, tokenizer, vocabulary and provenance."""
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -82,7 +83,8 @@ def load_perceiver(
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
     check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer=tokenizer)
     place = _device(device)
-    with parameters_on_meta():
+    # Adapters keep a copy of the rows they train, which no file has: with them everything needs its memory at once.
+    with nullcontext() if config.model.llm.lora.rank else parameters_on_meta():
         model = build_model(config, tokenizer)
     precision = _dtype(dtype, place, size=(folder / WEIGHTS_FILE).stat().st_size)
     adopt_weights(model, folder / WEIGHTS_FILE, dtype_of=partial(storage_dtype, half=precision == "bf16"))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvplm.build import build_model, build_postprocess, build_tokenizer
+from mvplm.build import attach_adapters, build_model, build_postprocess, build_tokenizer
 from mvplm.build_training import (
     build_criterion,
     build_mixture,
@@ -25,6 +25,7 @@ from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import evaluation_batches
 from mvplm.engine import (
     CheckpointHook,
+    CheckpointStore,
     CurvesHook,
     EvalHook,
     Hook,
@@ -33,12 +34,14 @@ from mvplm.engine import (
     ProgressHook,
     Trainer,
     TrainSummary,
+    checkpoint_activations,
     freeze,
     join_processes,
     load_weights,
     open_checkpoint,
     rank_and_world,
     seed_everything,
+    started_again,
 )
 from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
 from mvplm.fingerprint import check_fingerprint
@@ -59,7 +62,9 @@ def run_training(
 
     Args:
         config: the run.
-        resume: continue from the newest checkpoint of the output directory, bit-identically.
+        resume: continue from the newest checkpoint of the output directory, bit-identically. Without it the run still
+            does so when ``train.auto_resume`` is set, or when an elastic launcher has started it again, and there is
+            one.
         overwrite: a run from step 0 may replace the checkpoints it finds.
         hooks: more hooks, run after the standard ones.
 
@@ -69,9 +74,11 @@ def run_training(
     out = Path(config.train.output)
     out.mkdir(parents=True, exist_ok=True)
     join_processes(config.train.device)
+    if config.train.auto_resume or started_again():
+        resume = resume or CheckpointStore(out / "checkpoints").latest() is not None
     seed_everything(config.train.seed)
     tokenizer = build_tokenizer(config)
-    model = build_model(config, tokenizer)
+    model = build_model(config, tokenizer, adapters=False)
     if not resume:
         load_initial_weights(model, config, tokenizer=tokenizer)
     if config.train.init_from and not resume:
@@ -83,8 +90,11 @@ def run_training(
             allow_missing=config.train.init_allow,
             skip=config.train.init_skip,
         )
+    attach_adapters(model, config, tokenizer=tokenizer)
     freeze(model, config.train.freeze)
-    model.llm.gradient_checkpointing(config.train.gradient_checkpointing)
+    if config.train.gradient_checkpointing:
+        model.llm.gradient_checkpointing(True)
+        checkpoint_activations([*model.pixel_decoder.encoder, *model.decoder.layers])
     if config.model.connector.norm == "batch" and rank_and_world()[1] > 1 and torch.cuda.is_available():
         model.connector = nn.SyncBatchNorm.convert_sync_batchnorm(model.connector)
     mixture = build_mixture(config, tokenizer)
@@ -98,6 +108,11 @@ def run_training(
         hooks=(*_standard_hooks(config, tokenizer, overwrite=overwrite), *hooks),
     )
     return trainer.train(resume_from=out / "checkpoints" if resume else None)
+
+
+def exit_code(summary: TrainSummary) -> int:
+    """What a training process ends with: 130 after Ctrl-C; 0 after SIGTERM, as schedulers expect, and otherwise."""
+    return 130 if summary.interrupted == "SIGINT" else 0
 
 
 def _standard_hooks(config: Config, tokenizer: PromptTokenizer, *, overwrite: bool) -> list[Hook]:
@@ -223,7 +238,8 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     vocabulary: Vocabulary | None = dataset[0].vocabulary
     # A prefix names the whole set, so its names are not told apart.
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
-    evaluator = make_evaluator(task, vocabulary, groups=groups)
+    most = getattr(dataset, "max_detections", 100)
+    evaluator = make_evaluator(task, vocabulary, groups=groups, max_detections=most)
     count = min(limit, len(dataset)) if limit else len(dataset)
     rank, world = rank_and_world()
     batches = evaluation_batches(

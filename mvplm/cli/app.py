@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvplm.cli import convert, data, doctor, evaluate, models, predict, quickstart, train
+from mvplm.cli import convert, data, doctor, evaluate, label, models, predict, quickstart, train
 from mvplm.cli.guard import guarded
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -35,6 +35,7 @@ def build_app(*, debug: bool = False) -> typer.Typer:
         group = typer.Typer(help=module.HELP, epilog=module.EXAMPLE, no_args_is_help=True, context_settings=_SETTINGS)
         _add_all(group, module.COMMANDS, debug=debug)
         app.add_typer(group, name=name)
+    _add_label(app, debug=debug)
     return app
 
 
@@ -69,6 +70,14 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also MVPLM_DEBUG=1).")] = False,
 ) -> None:
     """Both options are dealt with before a command runs."""
+
+
+def _add_label(app: typer.Typer, *, debug: bool) -> None:
+    """``mvplm label`` is a command and has one below it."""
+    group = typer.Typer(help=label.HELP, epilog=label.EXAMPLE, context_settings=_SETTINGS)
+    group.callback(invoke_without_command=True)(guarded(label.label, debug=debug))
+    _add_all(group, label.COMMANDS, debug=debug)
+    app.add_typer(group, name="label")
 
 
 def _add_all(app: typer.Typer, commands: dict[str, tuple[Callable[..., Any], str]], *, debug: bool) -> None:

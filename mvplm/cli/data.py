@@ -1,4 +1,4 @@
-"""``mvplm data``: which data sets there are, whether they are sound, what they hold, and the drawn scenes as files."""
+"""``mvplm data``: which data sets there are, whether they are sound, what they hold; drawn scenes, made expressions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mvplm.cli.guard import say
+from mvplm.cli.leaks import leaks
 
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
 
-HELP = "Data sets: list, check, show, turn boxes into masks, and draw scenes."
+HELP = "Data sets: list, check, show, export, find leaks, make masks and expressions, and draw scenes."
 EXAMPLE = "Example: mvplm data list"
 
 Options = Annotated[
@@ -21,13 +22,24 @@ Options = Annotated[
 Root = Annotated[Path | None, typer.Option(help="Folder of data sets; default: MVPLM_DATASETS, else ./datasets.")]
 
 
-def list_known() -> None:
-    """Print the names of the catalog."""
-    from mvplm.data.catalog import datasets_root, list_datasets
+def list_known(*, root: Root = None) -> None:
+    """Print the names of the catalog, and whether the files of sets with a fixed place are there."""
+    from mvplm.data.catalog import dataset_entry, datasets_root, list_datasets
 
-    for name in list_datasets():
-        typer.echo(name)
-    say(f"(files are looked for in {datasets_root()})", style="dim")
+    folder, names = datasets_root(root), list_datasets()
+    width = max(len(name) for name in names)
+    for name in names:
+        entry = dataset_entry(name)
+        missing = entry.missing(folder)
+        state = f"missing: {', '.join(map(_first_place, missing))}" if missing else "found" if entry.needs else ""
+        typer.echo(f"{name:{width}}  {state}".rstrip())
+    say(f"(files are looked for in {folder}; datasets/README.md draws the trees)", style="dim")
+
+
+def _first_place(need: str) -> str:
+    """A need with many places by the first of them; datasets/README.md draws the others."""
+    places = need.split(" or ")
+    return need if len(places) < 3 else f"{places[0]} (or {len(places) - 1} other places)"
 
 
 def check(
@@ -62,6 +74,74 @@ def scenes(
 
     folder = write_coco(out, num=num, seed=seed, split=split)
     say(f"{num} scenes written to {folder}", style="green")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="Name in the catalog.")],
+    options: Options = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write to.", show_default=False)],
+    split: Annotated[str, typer.Option(help="Name of the split in the folder.")] = "train",
+    panoptic: Annotated[bool, typer.Option("--panoptic", help="Also write panoptic maps.")] = False,
+    root: Root = None,
+) -> None:
+    """Write a data set with names as a plain COCO folder: pictures, instances and captions."""
+    from mvplm.data.catalog import get_dataset
+    from mvplm.data.coco_writer import write_coco_folder
+    from mvplm.data.options import parse_options
+
+    records = get_dataset(name, root=root, **parse_options(options or []))
+    folder = write_coco_folder(records, out, split=split, panoptic=panoptic)
+    say(f"{len(records)} records written to {folder}", style="green")
+
+
+def make_refs(
+    *,
+    dataset: Annotated[str, typer.Option(help="Name in the catalog; its records need masks.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Referring file (JSON) to write.", show_default=False)],
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="Option of the data set: key=value. May be repeated.", show_default=False),
+    ] = None,
+    root: Root = None,
+    config_file: Annotated[
+        Path | None, typer.Option(help="YAML file: per_image, per_thing, none_share, seed, min_area, margin ...")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="key=value; wins over the file. May be repeated.", show_default=False),
+    ] = None,
+) -> None:
+    """Write referring expressions made from instance masks: by name, colour, size, position, number and relation.
+
+    Each means exactly one object, clearly. For data sets that have none; read the file with role=referring.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from mvplm.data.catalog import get_dataset
+    from mvplm.data.options import parse_options
+    from mvplm.label.phrases import PhraseSettings
+    from mvplm.label.refs import RefSettings, make_refs
+    from mvplm.label.settings import build_settings, read_settings
+
+    drawn, clear = build_settings(read_settings(config_file, settings or []), RefSettings, PhraseSettings)
+    records = get_dataset(dataset, root=root, **parse_options(option or []))
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("expressions", total=len(records))
+        done = make_refs(
+            records,
+            out,
+            settings=drawn,
+            clear=clear,
+            advance=lambda count: progress.update(bar, completed=count),
+        )
+    for kind, count in sorted(done.kinds.items()):
+        typer.echo(f"{kind:10s} {count}")
+    say(
+        f"{done.kinds.total()} expressions for {done.images - done.without} of {done.images} pictures: {out}",
+        style="green",
+    )
 
 
 def show(
@@ -165,7 +245,13 @@ def _print_records(dataset: Sequence[Any], indices: Sequence[int]) -> None:
 COMMANDS = {
     "list": (list_known, "mvplm data list"),
     "check": (check, "mvplm data check coco_mini/val --root datasets"),
+    "leaks": (leaks, "mvplm data leaks coco_mini/train coco_mini/val coco_mini/refs"),
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
     "masks": (masks, "mvplm data masks coco_folder split=train --root my_data --weights my_model --out masks.json"),
+    "export": (export, "mvplm data export scenes/val num=50 --out datasets/my_data --split val"),
+    "make-refs": (
+        make_refs,
+        "mvplm data make-refs --dataset coco_folder -o split=train --root my_data --out refs.json",
+    ),
     "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
 }

@@ -24,7 +24,7 @@ def guarded(function: Callable[..., Any], *, debug: bool) -> Callable[..., Any]:
         except KeyboardInterrupt:
             say("Stopped by Ctrl-C.", style="yellow")
             raise typer.Exit(STOPPED) from None
-        except (ValueError, FileNotFoundError) as error:
+        except (ValueError, OSError) as error:
             if debug:
                 raise
             say(f"Error: {error}", style="bold red")
@@ -35,7 +35,7 @@ def guarded(function: Callable[..., Any], *, debug: bool) -> Callable[..., Any]:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """Print a line to standard error, as it is: nothing in it is read as markup."""
+    """Print a line to standard error, as it is: nothing in it is read as markup or as an emoji."""
     from rich.console import Console
 
-    Console(stderr=True).print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)

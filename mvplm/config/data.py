@@ -122,6 +122,7 @@ class SourceConfig(Section):
         batch_size: records per micro-batch.
         questions: expressions asked about each record of a sentence task; the picture is encoded once for all.
         response: kind of response; None takes ``response.kind``.
+        nominal_records: number of records as published; only estimates of a run read it, where the data are not there.
     """
 
     dataset: str = ""
@@ -131,6 +132,7 @@ class SourceConfig(Section):
     batch_size: int = setting(8, low=1)
     questions: int = setting(1, low=1)
     response: str | None = setting(None, choices=RESPONSES)
+    nominal_records: int | None = setting(None, low=1)
 
 
 @dataclass
@@ -141,11 +143,15 @@ class DataConfig(Section):
         sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
             A later file removes a source of its base with ``name: null``.
         num_workers: loader processes; results do not depend on it.
-        exclude_eval_images: train on no picture of the referring sets of ``eval.sets``; file names tell pictures apart.
+        max_bad_share: largest share of samples that may be unreadable (another record stands in for each); a run that
+            meets more ends. 0 ends it at the first.
+        exclude_eval_images: train on no picture of the referring sets of ``eval.sets``, nor of the val and test splits
+            of RefCOCO, RefCOCO+, RefCOCOg and gRefCOCO that are on disk; COCO's ids in file names tell pictures apart.
     """
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     num_workers: int = setting(0, low=0)
+    max_bad_share: float = setting(0.01, low=0, high=1)
     exclude_eval_images: bool = True
 
 

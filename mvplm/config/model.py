@@ -51,6 +51,22 @@ class ConnectorConfig(Section):
 
 
 @dataclass
+class LoraConfig(Section):
+    """Low-rank adapters of the language model, which is frozen but for them and the rows of new tokens.
+
+    Attributes:
+        rank: of the added matrices; 0 leaves adapters out.
+        alpha: their scale is alpha / rank. dropout: on their input.
+        targets: names of the linear layers that get one, such as q_proj; empty: every one.
+    """
+
+    rank: int = setting(0, low=0)
+    alpha: float = setting(32.0, low=0)
+    dropout: float = setting(0.0, low=0, high=1)
+    targets: list[str] = setting([])
+
+
+@dataclass
 class LanguageConfig(Section):
     """The language model.
 
@@ -67,7 +83,8 @@ class LanguageConfig(Section):
         context: longest sequence in tokens.
         attention: attention kernel; "eager" trains faster than "sdpa" on CPUs in bf16.
         lm_head_bias: keep the bias of the output layer.
-        train: update the language model.
+        train: update the language model; with adapters, only them.
+        lora: adapters.
     """
 
     kind: str = setting("phi", choices=("phi", "auto"))
@@ -86,6 +103,7 @@ class LanguageConfig(Section):
     attention: str = setting("sdpa", choices=("sdpa", "eager"))
     lm_head_bias: bool = True
     train: bool = True
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
 
 @dataclass

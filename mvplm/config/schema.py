@@ -82,6 +82,8 @@ def cross_problems(config: Config) -> list[str]:
         )
     if config.model.llm.kind == "auto" and config.model.llm.weights is not None:
         found.append("model.llm.kind is 'auto', which loads model.llm.path: leave model.llm.weights out, or use 'phi'")
+    if config.model.llm.lora.rank and not config.model.llm.train:
+        found.append("model.llm.lora.rank is above 0, but model.llm.train is false, so its adapters would not learn")
     if config.model.encoder.kind == "timm" and config.model.encoder.name is None:
         found.append("model.encoder.kind is 'timm', so model.encoder.name must name a timm model")
     named = [(f"data.sources.{name}", source.dataset) for name, source in config.data.sources.items()]

@@ -86,9 +86,11 @@ class TrainConfig(Section):
 
     Attributes:
         steps: optimiser steps. seed: of everything random.
-        precision: "fp32", or "bf16" autocast with fp32 master weights.
+        precision: "fp32", or "bf16" or "fp16" autocast with fp32 master weights.
         grad_accumulation: micro-batches per step.
-        gradient_checkpointing: recompute the language model's activations in the backward pass.
+        gradient_checkpointing: recompute the activations of language model, pixel decoder and decoder layers in the
+            backward pass: less memory, about a third more time.
+        auto_resume: go on from the newest checkpoint of ``output`` when there is one; otherwise ask with --resume.
         output: directory of checkpoints, logs and curves.
         checkpoint_every, eval_every, log_every: in steps; 0 means only at the end.
         keep_checkpoints: how many are kept.
@@ -104,9 +106,10 @@ class TrainConfig(Section):
 
     steps: int = setting(80000, low=1)
     seed: int = setting(0, low=0)
-    precision: str = setting("fp32", choices=("fp32", "bf16"))
+    precision: str = setting("fp32", choices=("fp32", "bf16", "fp16"))
     grad_accumulation: int = setting(1, low=1)
     gradient_checkpointing: bool = False
+    auto_resume: bool = False
     output: str = "outputs/run"
     checkpoint_every: int = setting(1000, low=0)
     eval_every: int = setting(0, low=0)

@@ -3,54 +3,72 @@
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mvplm.data.captions.refined import with_captions
+from mvplm.data.datasets import (
+    ade20k,
+    cityscapes,
+    coco_2017,
+    goldg,
+    grefcoco,
+    llava,
+    lvis,
+    objects365,
+    odinw,
+    pascal_context,
+    pascal_voc,
+    reasonseg,
+    refcoco,
+)
 from mvplm.data.datasets.coco import load_coco_folder
-from mvplm.data.datasets.coco_files import CocoFiles, find_coco_files
+from mvplm.data.datasets.coco_files import find_coco_files
+from mvplm.data.datasets.coco_mini import FOLDER as COCO_MINI
 from mvplm.data.datasets.coco_mini import coco_mini_files, load_coco_mini
+from mvplm.data.datasets.entry import CatalogEntry, Loader
 from mvplm.data.datasets.scenes import load_scenes
 from mvplm.structures import Record
 from mvplm.structures.choices import near_matches
 
-Loader = Callable[..., Sequence[Record]]
+CAPTIONS_OPTION = "captions_dir"
 ROOT_VARIABLE = "MVPLM_DATASETS"
 
-
-@dataclass(frozen=True)
-class CatalogEntry:
-    """loader: called as ``loader(root, **options)``; files: gives the COCO files of the dataset, for checking them."""
-
-    loader: Loader
-    files: Callable[..., CocoFiles] | None = None
-
+# Each of these files has ENTRIES: the names it reads.
+_WITH_NAMES = (coco_2017, ade20k, cityscapes, pascal_context, pascal_voc, lvis, odinw, objects365)
+_WITH_SENTENCES = (goldg, refcoco, grefcoco, llava, reasonseg)
 
 _ENTRIES: dict[str, CatalogEntry] = {
     "coco_folder": CatalogEntry(load_coco_folder, find_coco_files),
     **{
-        f"coco_mini/{split}": CatalogEntry(partial(load_coco_mini, split=split), partial(coco_mini_files, split=split))
+        f"coco_mini/{split}": CatalogEntry(
+            partial(load_coco_mini, split=split), partial(coco_mini_files, split=split), (COCO_MINI,)
+        )
         for split in ("train", "val", "refs")
     },
     **{f"scenes/{split}": CatalogEntry(partial(load_scenes, split=split)) for split in ("train", "val", "heldout")},
+    **{name: entry for reader in (*_WITH_NAMES, *_WITH_SENTENCES) for name, entry in reader.ENTRIES.items()},
 }
 
 
-def register_dataset(name: str, loader: Loader, *, files: Callable[..., CocoFiles] | None = None) -> None:
+def register_dataset(
+    name: str, loader: Loader, *, files: Callable[..., Any] | None = None, needs: Sequence[str] = ()
+) -> None:
     """Add a dataset.
 
     Args:
         name: unique name, by custom "family/split".
         loader: called as ``loader(root, **options)``, returns a sequence of records.
-        files: called as ``files(root)``; lets the checker read the raw files of a COCO-format dataset.
+        files: called as ``files(root)``; gives the checker the raw files, ``CocoFiles`` or ``SemanticFiles``.
+        needs: what has to lie below the datasets folder; see ``CatalogEntry``.
 
     Raises:
         ValueError: the name is taken.
     """
     if name in _ENTRIES:
         raise ValueError(f"dataset {name!r} is registered already")
-    _ENTRIES[name] = CatalogEntry(loader, files)
+    _ENTRIES[name] = CatalogEntry(loader, files, tuple(needs))
 
 
 def unregister_dataset(name: str) -> None:
@@ -82,16 +100,19 @@ def get_dataset(name: str, *, root: str | Path | None = None, **options: Any) ->
 
     Args:
         name: name in the catalog.
-        root: folder of the datasets; see ``datasets_root``. For "coco_folder" the folder itself.
-        **options: arguments of the dataset.
+        root: folder of the datasets; see ``datasets_root``. For "coco_folder" and "odinw_folder" the folder itself.
+        **options: arguments of the dataset. Every dataset also takes ``captions_dir``, a folder of refined captions
+            that take the place of its own; see ``with_captions``.
 
     Raises:
         ValueError: unknown name or option; the message lists the choices.
         FileNotFoundError: the files are not there.
     """
     loader = dataset_entry(name).loader
+    captions_dir = options.pop(CAPTIONS_OPTION, None)
     _check_options(name, loader, options=options)
-    return loader(datasets_root(root), **options)
+    records = loader(datasets_root(root), **options)
+    return records if captions_dir is None else with_captions(records, captions_dir)
 
 
 def _check_options(name: str, loader: Loader, *, options: dict[str, Any]) -> None:
@@ -99,7 +120,7 @@ def _check_options(name: str, loader: Loader, *, options: dict[str, Any]) -> Non
     parameters = [p for p in inspect.signature(loader).parameters.values() if p.name not in fixed][1:]
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return
-    known = [p.name for p in parameters]
+    known = [*(p.name for p in parameters), CAPTIONS_OPTION]
     unknown = [option for option in options if option not in known]
     if unknown:
         hint = near_matches(unknown[0], known)

@@ -1,13 +1,15 @@
 """Checking a dataset: every problem at once, instead of the first one in the middle of a training run."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mvplm.data.boxes import tight_box
 from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset
 from mvplm.data.check_coco import check_coco
+from mvplm.data.check_semantic import check_semantic
+from mvplm.data.datasets.semantic_maps import SemanticFiles
 from mvplm.data.images import image_size, load_image
 from mvplm.data.problems import CheckReport, Problem
 from mvplm.structures import Annotation, Record
@@ -23,7 +25,8 @@ def check_dataset(
 ) -> CheckReport:
     """Check a dataset of the catalog, or a COCO-format folder.
 
-    Datasets that lie in COCO files are checked file by file; others record by record.
+    Datasets that lie in COCO files or label maps are checked file by file; others record by record. What is missing
+    altogether is a problem, too.
 
     Args:
         name: name in the catalog.
@@ -34,25 +37,34 @@ def check_dataset(
 
     Raises:
         ValueError: unknown name or option.
-        FileNotFoundError: the folder is not there.
+        FileNotFoundError: the folder of a dataset that can lie anywhere is not there.
     """
-    entry = dataset_entry(name)
+    entry, folder = dataset_entry(name), datasets_root(root)
     if entry.files is not None:
-        parameters = inspect.signature(entry.files).parameters
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            unknown = sorted(set(options) - set(parameters))
-            if unknown:
-                raise ValueError(
-                    f"checking {name} takes no option {', '.join(unknown)}: its files are checked as a whole"
-                )
-        return check_coco(entry.files(datasets_root(root), **options), decode=decode)
+        _refuse_unknown(name, entry.files, options=options)
+    missing = entry.missing(folder)
+    if missing:
+        report = CheckReport()
+        for need in missing:
+            report.error(name, f"missing in {folder}: {need}")
+        return report
+    if entry.files is not None:
+        files = entry.files(folder, **options)
+        return (check_semantic if isinstance(files, SemanticFiles) else check_coco)(files, decode=decode)
     return check_records(get_dataset(name, root=root, **options), decode=decode, limit=limit)
+
+
+def _refuse_unknown(name: str, files: Callable[..., Any], *, options: dict[str, Any]) -> None:
+    parameters = inspect.signature(files).parameters
+    unknown = sorted(set(options) - set(parameters))
+    if unknown and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        raise ValueError(f"checking {name} takes no option {', '.join(unknown)}: its files are checked as a whole")
 
 
 def check_records(records: Sequence[Record], *, decode: bool = True, limit: int = 0) -> CheckReport:
     """Check records one by one: picture, boxes, masks, expressions, captions, unique ids."""
     report = CheckReport()
-    seen: set[int | str] = set()
+    seen: dict[int | str, set[int]] = {}
     for index in range(min(limit, len(records)) if limit else len(records)):
         where = f"record {index}"
         try:
@@ -61,9 +73,11 @@ def check_records(records: Sequence[Record], *, decode: bool = True, limit: int 
             report.error(where, f"cannot be read: {error}")
             continue
         where = f"{where} (image {record.image_id})"
-        if record.image_id in seen:
+        asked = {expression.id for expression in record.expressions if expression.id is not None}
+        before = seen.get(record.image_id)
+        if before is not None and not (asked and before and asked.isdisjoint(before)):  # else: other expressions
             report.error(where, "duplicated image id")
-        seen.add(record.image_id)
+        seen[record.image_id] = asked | (before or set())
         report.counts["images"] += 1
         _check_picture(report, where, record=record, decode=decode)
         for place, annotation in enumerate(record.annotations):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from mvplm.data.check_lists import ImageList
 from mvplm.data.datasets.coco_files import CocoFiles
 from mvplm.data.panoptic_png import read_panoptic
 from mvplm.data.problems import CheckReport
@@ -16,7 +17,7 @@ def check_panoptic(
     files: CocoFiles,
     *,
     data: Mapping[str, Any],
-    images: Mapping[Any, Mapping[str, Any]],
+    images: ImageList,
     categories: Mapping[Any, Mapping[str, Any]],
 ) -> None:
     """Check every map: file, size, ids listed and unlisted, areas, categories; counts void pixels.
@@ -25,7 +26,8 @@ def check_panoptic(
         report: receives the problems.
         files: where the parts lie.
         data: contents of the panoptic JSON.
-        images, categories: its well-formed entries by id.
+        images: its images.
+        categories: its well-formed categories by id.
     """
     name = files.need("panoptic").name
     if files.panoptic_masks is None:
@@ -36,31 +38,33 @@ def check_panoptic(
     for place, entry in enumerate(data["annotations"]):
         here = f"{name} map {entry.get('file_name', f'[{place}]')}"
         image_id = entry.get("image_id")
-        info = images.get(image_id)
+        size = images.size(image_id)
         report.counts["panoptic maps"] += 1
         if image_id in seen:
             report.error(here, f"duplicated map of image {image_id}")
         seen.add(image_id)
         missing = [key for key in ("file_name", "segments_info") if key not in entry]
-        if info is None or missing:
-            lacks = f"lacks {', '.join(missing)}" if missing else f"points at image {image_id}, which is not listed"
-            report.error(here, lacks)
+        if missing:
+            report.error(here, f"lacks {', '.join(missing)}")
             continue
-        ids = _read_map(report, here, path=files.panoptic_masks / entry["file_name"], info=info)
+        images.report_stranger(report, here, image_id=image_id)
+        if size is None:
+            continue
+        ids = _read_map(report, here, path=files.panoptic_masks / entry["file_name"], size=size)
         _check_segments(report, here, entry=entry, ids=ids, categories=categories)
         if ids is not None:
             void += int((ids == 0).sum())
             total += ids.size
     if void:
         report.note(name, f"{100 * void / total:.1f} % of the pixels of the maps are void (ignored in evaluation)")
-    without = len(set(images) - seen)
+    without = len(set(images.known) - seen)
     if without:
-        report.note(name, f"{without} of {len(images)} images have no map")
+        report.note(name, f"{without} of {len(images.known)} images have no map")
 
 
-def _read_map(report: CheckReport, here: str, *, path: Path, info: Mapping[str, Any]) -> np.ndarray | None:
+def _read_map(report: CheckReport, here: str, *, path: Path, size: tuple[int, int]) -> np.ndarray | None:
     try:
-        return read_panoptic(path, (int(info["height"]), int(info["width"])))
+        return read_panoptic(path, size)
     except (ValueError, OSError) as error:
         report.error(here, str(error))
         return None
@@ -81,6 +85,8 @@ def _check_segments(
         at = f"{here}, segment {segment_id}"
         report.counts["segments"] += 1
         report.counts["crowd segments"] += bool(segment.get("iscrowd", 0))
+        if segment.get("iscrowd", 0) not in (0, 1):
+            report.error(at, f"iscrowd must be 0 or 1, got {segment['iscrowd']!r}")
         if segment_id == 0:
             report.error(at, "id 0 is kept for void")
         if segment_id in listed:
@@ -88,12 +94,19 @@ def _check_segments(
         listed.add(segment_id)
         if segment.get("category_id") not in categories:
             report.error(at, f"unknown category {segment.get('category_id')}")
-        if ids is None:
-            continue
-        if segment_id not in areas:
-            report.error(at, "empty mask: listed, but no pixel of the map has its id")
-        elif "area" in segment and segment["area"] != areas[segment_id]:
-            message = f"area {segment['area']} differs from the {areas[segment_id]} pixels of the map"
-            (report.warn if segment.get("iscrowd") else report.error)(at, message)
+        if ids is not None:
+            stuff = not categories.get(segment.get("category_id"), {}).get("isthing", 1)
+            _check_pixels(report, at, segment=segment, pixels=areas.get(segment_id, 0), stuff=stuff)
     for segment_id in sorted(set(areas) - listed - {0}):
         report.error(f"{here}, segment {segment_id}", f"{areas[segment_id]} pixels carry an id that is not listed")
+
+
+def _check_pixels(report: CheckReport, at: str, *, segment: Mapping[str, Any], pixels: int, stuff: bool) -> None:
+    """Number of pixels of a segment. Some preparations list stuff as it was before things were painted over it."""
+    if not pixels:
+        message = "empty mask: listed, but no pixel of the map has its id"
+        (report.warn if stuff else report.error)(at, message)
+    elif "area" in segment and segment["area"] != pixels:
+        message = f"area {segment['area']} differs from the {pixels} pixels of the map"
+        painted_over = stuff and segment["area"] > pixels
+        (report.warn if segment.get("iscrowd") or painted_over else report.error)(at, message)

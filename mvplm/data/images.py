@@ -12,7 +12,7 @@ from torch import Tensor
 
 ImageSource = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
 _BOMB_ERRORS = (Image.DecompressionBombError,)
 _SIXTEEN_BIT_STEP = 257
 
@@ -61,7 +61,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
         with Image.open(path) as picture:
             width, height = picture.size
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    except (*_DECODE_ERRORS, *_BOMB_ERRORS) as error:
+    except (*DECODE_ERRORS, *_BOMB_ERRORS) as error:
         raise ValueError(f"cannot read image {path}: {_reason(error)}") from error
     return (width, height) if turned else (height, width)
 
@@ -70,14 +70,14 @@ def _from_file(file: Path | BytesIO, name: str) -> np.ndarray:
     try:
         with Image.open(file) as picture:
             return _decoded(picture, name)
-    except (*_DECODE_ERRORS, *_BOMB_ERRORS) as error:
+    except (*DECODE_ERRORS, *_BOMB_ERRORS) as error:
         raise ValueError(f"cannot read image {name}: {_reason(error)}") from error
 
 
 def _decoded(picture: Image.Image, name: str) -> np.ndarray:
     try:
         picture.load()
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise ValueError(f"its pixels cannot be decoded ({_reason(error)})") from error
     return _from_pil(picture, name)
 

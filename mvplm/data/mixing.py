@@ -9,13 +9,14 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from mvplm.data.bad_samples import BadSample, BadSampleCounter, fill_in
 from mvplm.structures import Batch, Record, Sample
 
 Collate = Callable[[Sequence[Sample]], Batch]
@@ -76,13 +77,26 @@ class TaskMixture:
     ``ratio`` times; ties are broken by a shuffle of the cycle. Each source walks a fresh permutation of its records per
     epoch. All ranks take the same source at the same step, and different records.
 
+    A record that cannot be read is replaced by another of its source, chosen by the seed; it is named in the log and
+    counted. A state can be continued with another number of processes, batch sizes or steps per update: every source
+    goes on with the record after the last one that was drawn.
+
     Args:
         sources: the sources, with unique names.
         seed: base of schedule and permutations.
         rank, world: this process and the number of processes.
+        max_bad_share: largest share of records that may be unreadable, see ``BadSampleCounter``.
     """
 
-    def __init__(self, sources: Sequence[MixSource], *, seed: int = 0, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        sources: Sequence[MixSource],
+        *,
+        seed: int = 0,
+        rank: int = 0,
+        world: int = 1,
+        max_bad_share: float = 0.0,
+    ) -> None:
         names = [source.name for source in sources]
         if not sources or len(set(names)) != len(names):
             raise ValueError(f"a mixture needs at least one source and unique names, got {names}")
@@ -96,6 +110,9 @@ class TaskMixture:
         self.shares = {source.name: source.ratio // divisor for source in sources}
         self.cycle_length = sum(self.shares.values())
         self.step = 0
+        self.bad = BadSampleCounter(max_bad_share)
+        self._start = 0
+        self._drawn: dict[str, int] = dict.fromkeys(names, 0)
 
     def source_of(self, step: int) -> str:
         """Name of the source of micro-batch ``step``."""
@@ -103,23 +120,42 @@ class TaskMixture:
         return self._cycle(cycle)[place]
 
     def batch_plan(self, step: int) -> BatchPlan:
-        """Source and visits of micro-batch ``step``; depends on nothing but (seed, step, rank, world)."""
-        if step < 0:
-            raise ValueError(f"step must not be negative, got {step}")
-        cycle, place = divmod(step, self.cycle_length)
-        order = self._cycle(cycle)
-        name = order[place]
+        """Source and visits of micro-batch ``step``: decided by seed, rank, world and the state that was loaded.
+
+        Raises:
+            ValueError: a step before the loaded state.
+        """
+        if step < self._start:
+            raise ValueError(f"step must be at least {self._start}, got {step}")
+        name = self.source_of(step)
         source = self.sources[name]
-        earlier = cycle * self.shares[name] + order[:place].count(name)
-        start = (earlier * self.world + self.rank) * source.batch_size
+        start = self._position(name, step) + self.rank * source.batch_size
         visits = tuple(self._visit(source, start + offset) for offset in range(source.batch_size))
         return BatchPlan(step, name, visits)
 
     def samples(self, step: int) -> list[Sample]:
-        """The mapped samples of micro-batch ``step``. Errors name the source and the record."""
+        """The mapped samples of micro-batch ``step``, without a look at how many were bad.
+
+        Raises:
+            ValueError: a source has no usable record left; the message names source and record.
+        """
+        return self.loaded(step).samples
+
+    def loaded(self, step: int) -> "LoadedSamples":
+        """The mapped samples of micro-batch ``step`` and the records that others had to stand in for."""
         plan = self.batch_plan(step)
         source = self.sources[plan.source]
-        return [sample for visit in plan.visits for sample in self._samples(source, visit)]
+        samples: list[Sample] = []
+        bad: list[BadSample] = []
+        for visit in plan.visits:
+            found = fill_in(
+                source.name,
+                partial(self._samples, source),
+                visits=self._stand_ins(source, visit),
+            )
+            samples += found.samples
+            bad += found.bad
+        return LoadedSamples(samples, tuple(bad), seen=len(plan.visits) + len(bad))
 
     def batches(
         self,
@@ -150,27 +186,49 @@ class TaskMixture:
             prefetch_factor=prefetch if num_workers else None,
             generator=torch.Generator(),  # its own, so that starting to load never advances the global generator
         )
-        for step, batch in zip(steps if isinstance(steps, range) else count(first), loader, strict=False):
+        for step, loaded in zip(steps if isinstance(steps, range) else count(first), loader, strict=False):
+            self.bad.add(loaded.bad, seen=loaded.seen)
             self.step = step + 1
-            yield step, batch
+            yield step, loaded.batch
 
-    def state_dict(self) -> dict[str, int]:
-        """``{"step": k}``, the next micro-batch."""
-        return {"step": self.step}
+    def state_dict(self) -> dict[str, Any]:
+        """JSON-ready: ``step``, the next micro-batch; ``drawn``, records every source has given to all processes."""
+        return {"step": self.step, "drawn": {name: self._position(name, self.step) for name in self.sources}}
 
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Continue at ``state["step"]``."""
-        self.step = int(state["step"])
+    def load_state_dict(self, state: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Continue where another mixture was: every source goes on with the record after its last one.
+
+        Args:
+            state: of ``state_dict``; a source it does not know starts from its beginning.
+            step: number the next micro-batch gets here, when it differs from ``state["step"]``.
+        """
+        self.step = int(state["step"] if step is None else step)
+        if "drawn" in state:
+            self._start = self.step
+            self._drawn = {name: int(state["drawn"].get(name, 0)) for name in self.sources}
+
+    def _position(self, name: str, step: int) -> int:
+        """Records of a source that all processes have drawn before micro-batch ``step``."""
+        batches = self._count(name, step) - self._count(name, self._start)
+        return self._drawn[name] + batches * self.world * self.sources[name].batch_size
+
+    def _count(self, name: str, step: int) -> int:
+        """Micro-batches of a source before ``step``."""
+        cycle, place = divmod(step, self.cycle_length)
+        return cycle * self.shares[name] + self._cycle(cycle)[:place].count(name)
 
     def _samples(self, source: MixSource, visit: Visit) -> list[Sample]:
         record = source.dataset[visit.index]
-        try:
-            if source.questions > 1:
-                return source.mapper.several(record, epoch=visit.epoch, index=visit.index, count=source.questions)
-            return [source.mapper(record, epoch=visit.epoch, index=visit.index)]
-        except (ValueError, OSError) as error:
-            place = f"source {source.name!r}, record {visit.index}"
-            raise ValueError(f"{place}: {error}") from error
+        if source.questions > 1:
+            return source.mapper.several(record, epoch=visit.epoch, index=visit.index, count=source.questions)
+        return [source.mapper(record, epoch=visit.epoch, index=visit.index)]
+
+    def _stand_ins(self, source: MixSource, visit: Visit) -> Iterator[Visit]:
+        """The visit itself, then others of the same pass, decided by the seed."""
+        yield visit
+        rng = random.Random(f"{self.seed}-{source.name}-{visit.epoch}-{visit.index}-instead")
+        while True:
+            yield Visit(visit.epoch, rng.randrange(len(source.dataset)))
 
     def _cycle(self, cycle: int) -> tuple[str, ...]:
         return _diffuse(tuple(self.shares.items()), f"{self.seed}-cycle-{cycle}")
@@ -197,9 +255,31 @@ class TrainingMixture:
         """Yield (micro-step, batch) from ``start_step`` on."""
         return self.mixture.batches(start_step, collate=self.collate, num_workers=num_workers)
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """JSON-ready position of the mixture."""
         return self.mixture.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Continue after the records of ``state``; the next micro-batch gets the number ``step``."""
+        self.mixture.load_state_dict(state, step=step)
+
+
+@dataclass(frozen=True)
+class LoadedSamples:
+    """Samples of a micro-batch, the records that could not be used, and how many records were tried."""
+
+    samples: list[Sample]
+    bad: tuple[BadSample, ...]
+    seen: int
+
+
+@dataclass(frozen=True)
+class _LoadedBatch:
+    """A batch with what ``LoadedSamples`` says about its records."""
+
+    batch: Batch
+    bad: tuple[BadSample, ...]
+    seen: int
 
 
 class _Steps(Dataset):
@@ -209,8 +289,9 @@ class _Steps(Dataset):
         self._mixture = mixture
         self._collate = collate
 
-    def __getitem__(self, step: int) -> Batch:
-        return self._collate(self._mixture.samples(step))
+    def __getitem__(self, step: int) -> _LoadedBatch:
+        loaded = self._mixture.loaded(step)
+        return _LoadedBatch(self._collate(loaded.samples), loaded.bad, loaded.seen)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -1,8 +1,8 @@
 """Views of datasets: records with other expressions or names, or fewer of them, made when they are asked for."""
 
-from collections.abc import Callable, Iterable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any
 
 from mvplm.data.datasets.base import RecordSequence
@@ -33,11 +33,16 @@ class RecordView(RecordSequence):
         self._keep = range(len(records)) if keep is None else keep
         self.files = getattr(records, "files", None)
         self.name_groups = getattr(records, "name_groups", None)
+        self.max_detections = getattr(records, "max_detections", self.max_detections)
         vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
         self.vocabulary = vocabulary
 
     def __len__(self) -> int:
         return len(self._keep)
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return image_id_of(self._records, self._keep[index])
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -47,6 +52,11 @@ class RecordView(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of a record's picture; see ``RecordSequence``."""
         return picture_of(self._records, self._keep[index])
+
+    def picture_keys(self) -> list[str | None]:
+        """Keys of the pictures that stay; see ``RecordSequence``."""
+        keys = picture_keys(self._records)
+        return [keys[place] for place in self._keep]
 
 
 def prepared(records: Sequence[Record], *, synonyms: str = "first", merged: bool = False) -> Sequence[Record]:
@@ -97,16 +107,26 @@ def picture_of(records: Sequence[Record], index: int) -> str | None:
     return None if known is None else known(index)
 
 
-def picture_key(name: str) -> str:
-    """What a picture is known by in every edition of its dataset: "COCO_train2014_000000000009.jpg" is "9"."""
-    last = PurePath(name).stem.rsplit("_", 1)[-1]
-    return str(int(last)) if last.isdecimal() else PurePath(name).stem
+def picture_keys(records: Sequence[Record]) -> list[str | None]:
+    """Key of each record's picture (see ``RecordSequence.picture_keys``); None for datasets without files."""
+    known = getattr(records, "picture_keys", None)
+    return [None] * len(records) if known is None else known()
+
+
+def image_id_of(records: Sequence[Record], index: int) -> int | str:
+    """Id of the image at ``index``, without building the record where the dataset can tell."""
+    known = getattr(records, "image_id", None)
+    return records[index].image_id if known is None else known(index)
+
+
+def image_ids(records: Sequence[Record]) -> Iterator[int | str]:
+    """Ids of all images, in order."""
+    return (image_id_of(records, index) for index in range(len(records)))
 
 
 def pictures(records: Sequence[Record]) -> set[str]:
     """Keys of all pictures of a dataset on disk; empty for others."""
-    names = [picture_of(records, index) for index in range(len(records))] if hasattr(records, "picture") else []
-    return {picture_key(name) for name in names if name is not None}
+    return {key for key in picture_keys(records) if key is not None}
 
 
 def without_pictures(records: Sequence[Record], excluded: set[str]) -> Sequence[Record]:
@@ -115,10 +135,10 @@ def without_pictures(records: Sequence[Record], excluded: set[str]) -> Sequence[
     Raises:
         ValueError: nothing would be left.
     """
-    if not excluded or not hasattr(records, "picture"):
+    if not excluded or not hasattr(records, "picture_keys"):
         return records
-    names = [picture_of(records, index) for index in range(len(records))]
-    keep = [index for index, name in enumerate(names) if name is None or picture_key(name) not in excluded]
+    keys = picture_keys(records)
+    keep = array("q", (index for index, key in enumerate(keys) if key is None or key not in excluded))
     if not keep:
         raise ValueError("every picture of this dataset belongs to an evaluation set")
     return records if len(keep) == len(records) else RecordView(records, keep=keep)

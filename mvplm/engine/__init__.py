@@ -1,5 +1,6 @@
 """Engine: the training loop and what belongs to it. It receives model, criterion and data as objects."""
 
+from mvplm.engine.activations import checkpoint_activations
 from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, open_checkpoint
 from mvplm.engine.curves import CurvesHook
 from mvplm.engine.ema import WeightAverage
@@ -8,7 +9,7 @@ from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
 from mvplm.engine.optim import Schedule, build_optimizer, format_groups, freeze, parameter_groups
-from mvplm.engine.processes import join_processes, rank_and_world
+from mvplm.engine.processes import join_processes, rank_and_world, started_again
 from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
@@ -37,6 +38,7 @@ __all__ = [
     "adopt_weights",
     "build_optimizer",
     "capture_rng",
+    "checkpoint_activations",
     "describe_environment",
     "format_groups",
     "freeze",
@@ -50,5 +52,6 @@ __all__ = [
     "read_metrics",
     "restore_rng",
     "seed_everything",
+    "started_again",
     "step_seed",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -66,11 +67,42 @@ class CheckpointStore:
 
         Returns:
             The checkpoint's directory.
+
+        Raises:
+            OSError: it cannot be written; what was written is removed again, and older checkpoints stay.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        self._remove_leftovers()
         final = self.root / f"step_{step:06d}"
         temporary = self.root / f".writing_{final.name}_{os.getpid()}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._remove_leftovers()
+            self._write(step, temporary, tensors=tensors, state=state, extras=extras)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            latest = self.latest()
+            kept = "no checkpoint was written before" if latest is None else f"the newest complete one is {latest}"
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(
+                getattr(error, "errno", None), f"checkpoint {final} cannot be written ({reason}); {kept}"
+            ) from error
+        if final.exists():
+            final.rename(self.root / f".replaced_{final.name}_{os.getpid()}")
+        temporary.rename(final)
+        _flush(self.root)
+        self._remove_leftovers()
+        self._prune()
+        return final
+
+    def _write(
+        self,
+        step: int,
+        temporary: Path,
+        *,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        state: Mapping[str, Any],
+        extras: Callable[[Path], None] | None,
+    ) -> None:
+        """All files of a checkpoint, flushed to the disk."""
         temporary.mkdir()
         for stem, values in tensors.items():
             save_file({k: v.detach().cpu().contiguous() for k, v in values.items()}, temporary / f"{stem}.safetensors")
@@ -81,13 +113,6 @@ class CheckpointStore:
         (temporary / STATE_FILE).write_text(content, encoding="utf-8")
         for path in [*temporary.rglob("*"), temporary]:
             _flush(path)
-        if final.exists():
-            final.rename(self.root / f".replaced_{final.name}_{os.getpid()}")
-        temporary.rename(final)
-        _flush(self.root)
-        self._remove_leftovers()
-        self._prune()
-        return final
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, ascending, found by looking at the disk."""

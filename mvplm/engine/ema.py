@@ -1,6 +1,6 @@
 """Exponential moving average of the weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -35,8 +35,10 @@ class WeightAverage:
         return {name: averaged.get(name, value) for name, value in unique_state(self._model).items()}
 
     @torch.no_grad()
-    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the averaged values from a complete state dict.
+    def load_state_dict(
+        self, state: Mapping[str, Tensor], *, place: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> None:
+        """Take the averaged values from a complete state dict; ``place`` as in ``load_weights``.
 
         Raises:
             ValueError: names of averaged parameters are missing.
@@ -45,7 +47,7 @@ class WeightAverage:
         if missing:
             raise ValueError(f"the averaged weights lack {len(missing)} names, e.g. {missing[:3]}")
         for name, average in zip(self._names, self._average, strict=True):
-            average.copy_(state[name])
+            average.copy_(state[name] if place is None else place(state[name], average))
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,7 +1,7 @@
 """Losses on their way to the log: kept on the device, read in one copy, checked for NaN and infinity."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -62,12 +62,12 @@ class LossLog:
 
     Attributes:
         limit: so many non-finite steps in a row raise; 0 acts as 1.
-        reduce: averages a stacked tensor over the ranks.
+        processes: how many train together; each of their losses is divided by counts over all of them.
         skipped: non-finite steps seen so far; in_a_row: the present streak.
     """
 
     limit: int
-    reduce: Callable[[Tensor], Tensor]
+    processes: int = 1
     skipped: int = 0
     in_a_row: int = 0
     _pending: list[StepLosses] = field(default_factory=list)
@@ -88,14 +88,15 @@ class LossLog:
         if not self._pending:
             return None
         scalars = [value for step in self._pending for value in _scalars(step)]
-        numbers = self.reduce(torch.stack([value.float() for value in scalars])).tolist()
+        numbers = torch.stack([value.float() for value in scalars]).tolist()
         rows: list[tuple[float, float]] = []
-        named: dict[str, list[float]] = {}
+        parts: list[dict[str, float]] = []
         for step in self._pending:
-            count = len(_scalars(step))
-            row, numbers = numbers[:count], numbers[count:]
-            rows.append((row[0], row[1]))
-            for name, value in zip((n for losses in step.losses for n in losses), row[2:], strict=True):
+            rows.append((numbers.pop(0), numbers.pop(0)))
+            parts += [{name: numbers.pop(0) for name in losses} for losses in step.losses]
+        named: dict[str, list[float]] = {}
+        for losses in self._averaged(parts):
+            for name, value in losses.items():
                 named.setdefault(name, []).append(value)
         self._check(rows[self._checked :])
         record = LossRecord(
@@ -108,6 +109,18 @@ class LossLog:
         )
         self._pending, self._checked = [], 0
         return record
+
+    def _averaged(self, parts: list[dict[str, float]]) -> list[dict[str, float]]:
+        """Losses of every micro-batch averaged over the processes; one that a process does not have is 0 there."""
+        if self.processes == 1:
+            return parts
+        everywhere: list[list[dict[str, float]]] = [[] for _ in range(self.processes)]
+        torch.distributed.all_gather_object(everywhere, parts)
+        averaged = []
+        for together in zip(*everywhere, strict=True):
+            names = dict.fromkeys(name for losses in together for name in losses)
+            averaged.append({name: sum(losses.get(name, 0.0) for losses in together) / len(together) for name in names})
+        return averaged
 
     def _check(self, rows: Sequence[tuple[float, float]]) -> None:
         for total, grad_norm in rows:

@@ -1,7 +1,7 @@
 """Parameter groups, AdamW and its learning-rate schedule."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -132,9 +132,13 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, groups: Sequence[Paramet
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, groups: Sequence[ParameterGroup], *, tensors: Mapping[str, Tensor]
+    optimizer: torch.optim.Optimizer,
+    groups: Sequence[ParameterGroup],
+    *,
+    tensors: Mapping[str, Tensor],
+    place: Callable[[Tensor, Tensor], Tensor] = lambda value, parameter: value.to(parameter.device, copy=True),
 ) -> None:
-    """Put back what ``optimizer_tensors`` returned.
+    """Put back what ``optimizer_tensors`` returned; ``place`` makes of a tensor what belongs to a parameter.
 
     Raises:
         ValueError: the state belongs to parameters that are not trained here, or its shapes differ.
@@ -150,7 +154,7 @@ def restore_optimizer(
                 f"optimiser state {full_name!r} has shape {tuple(value.shape)}, "
                 f"expected {tuple(parameters[name].shape)}"
             )
-        states.setdefault(name, {})[key] = value.to(parameters[name].device, copy=True)
+        states.setdefault(name, {})[key] = place(value, parameters[name])
     for name, parameter in parameters.items():
         if name in states:
             optimizer.state[parameter] = states[name]

@@ -1,5 +1,8 @@
 """One training run in several processes: each joins the others before it asks for its share of the data."""
 
+import os
+
+import torch
 from torch import distributed
 
 
@@ -11,7 +14,26 @@ def join_processes(device: str = "auto") -> None:
     """
     from accelerate import PartialState
 
+    if started_again() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        _join_afresh(device)
     PartialState(cpu=device == "cpu")
+
+
+def _join_afresh(device: str) -> None:
+    """Meet after a restart under names of this attempt.
+
+    The launcher's store outlives its workers: under the usual names a process may find the address of a dead one.
+    """
+    if distributed.is_initialized():
+        return
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(address, port, is_master=False)
+    distributed.init_process_group(
+        "nccl" if device != "cpu" and torch.cuda.is_available() else "gloo",
+        store=distributed.PrefixStore(f"attempt_{os.environ['TORCHELASTIC_RESTART_COUNT']}", store),
+        rank=int(os.environ["RANK"]),
+        world_size=int(os.environ["WORLD_SIZE"]),
+    )
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -19,3 +41,8 @@ def rank_and_world() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def started_again() -> bool:
+    """True in a process that an elastic launcher (``torchrun --max-restarts``) has started after a failure."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") or 0) > 0

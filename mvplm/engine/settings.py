@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mvplm.structures.choices import check_choice
 
-PRECISIONS = ("fp32", "bf16")
+PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("cosine", "linear", "constant")
 
 
@@ -59,7 +59,8 @@ class TrainerSettings:
         steps: optimiser steps of the whole run (the schedule's length).
         accumulation: micro-batches per optimiser step.
         clip_norm: gradient-norm limit, 0 for none.
-        precision: "fp32", or "bf16" (autocast in the model; weights, losses and optimiser stay fp32).
+        precision: "fp32", or "bf16" or "fp16" (autocast in the model; weights, losses and optimiser stay fp32; fp16
+            scales the loss).
         compile: compile the training step with ``torch.compile``.
         device: "auto" (the fastest present) or "cpu".
         deterministic: prefer deterministic kernels; None means: on the CPU, where they cost next to nothing.

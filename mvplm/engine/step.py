@@ -7,27 +7,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precision of autocast by the name of a precision; others run without."""
+
 
 class TrainingStep(nn.Module):
     """model(batch) -> criterion(output, batch) -> unweighted named losses, in fp32.
 
     A batch of family "caption" has no perception output: its only loss is ``lm`` from ``model.caption_loss(batch)``.
-    The model runs under bf16 autocast when asked; its output is cast to fp32 before the criterion sees it.
+    The model runs under bf16 or fp16 autocast when asked; its output is cast to fp32 before the criterion sees it.
     """
 
     def __init__(self, model: nn.Module, criterion: Callable[..., dict[str, Tensor]], *, precision: str) -> None:
         super().__init__()
         self.model = model
         self.criterion = criterion
-        self.bf16 = precision == "bf16"
+        self.half = HALVES.get(precision)
 
     def forward(self, batch: Any) -> dict[str, Tensor]:
         """Named scalar losses of a batch that is already on the model's device."""
         device_type = next(self.model.parameters()).device.type
         captions = batch.family == "caption"
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(device_type, dtype=self.half, enabled=self.half is not None):
             output = self.model.caption_loss(batch) if captions else self.model(batch)
-        if self.bf16:
+        if self.half is not None:
             output = to_float32(output)
         return {"lm": output} if captions else self.criterion(output, batch)
 

@@ -20,6 +20,7 @@ from mvplm.engine.checkpoint import (
 )
 from mvplm.engine.ema import WeightAverage
 from mvplm.engine.hooks import Hook
+from mvplm.engine.loss_scale import LossScale
 from mvplm.engine.losslog import LossLog, StepLosses
 from mvplm.engine.optim import (
     Schedule,
@@ -30,6 +31,7 @@ from mvplm.engine.optim import (
     restore_optimizer,
     set_learning_rate,
 )
+from mvplm.engine.parallel import complete, spread
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.signals import StopSignals
@@ -47,7 +49,10 @@ class Mixture(Protocol):
         """Yield (micro-step, batch) from ``start_step`` on."""
 
     def state_dict(self) -> dict[str, Any]:
-        """JSON-ready description of the sequence, stored in checkpoints."""
+        """JSON-ready place in the sequence, stored in checkpoints."""
+
+    def load_state_dict(self, state: Mapping[str, Any], *, step: int | None = None) -> None:
+        """Continue at a place; the next micro-step gets the number ``step``."""
 
 
 class Weights(Protocol):
@@ -113,6 +118,12 @@ class Trainer:
         self.accelerator = Accelerator(cpu=settings.device == "cpu")
         self.device = torch.device("cpu") if settings.device == "cpu" else self.accelerator.device
         self.model = model.to(self.device)
+        self.spread = spread(self.device, self.accelerator.num_processes)
+        if self.spread.sharded and settings.precision == "fp16":
+            raise ValueError("fp16 does not go with sharded weights; use bf16")
+        self._module = self.spread.wrap(
+            TrainingStep(model, criterion, precision=settings.precision), compile=settings.compile
+        )
         self.weights = weights
         self.mixture = mixture
         self.hooks = tuple(hooks)
@@ -124,9 +135,9 @@ class Trainer:
         self.step = self.start_step = 0
         self.interrupted: str | None = None
         self.seconds = self.data_seconds = 0.0
-        self._losses = LossLog(settings.nonfinite_limit, self._mean_over_ranks)
+        self._losses = LossLog(settings.nonfinite_limit, processes=self.accelerator.num_processes)
+        self._scale = LossScale(self.device, enabled=settings.precision == "fp16")
         self._parameters = [parameter for group in self.groups for parameter in group.parameters]
-        self._module = self._wrap(TrainingStep(model, criterion, precision=settings.precision))
 
     @property
     def is_main(self) -> bool:
@@ -182,7 +193,13 @@ class Trainer:
 
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module]:
-        """The model in evaluation mode with averaged weights; modes and weights are put back afterwards."""
+        """The model in evaluation mode with averaged weights; modes and weights are put back afterwards.
+
+        Raises:
+            ValueError: the weights are shared out over processes.
+        """
+        if self.spread.sharded:
+            raise ValueError("sharded weights cannot be evaluated while they are trained: evaluate the checkpoints")
         modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         try:
@@ -193,29 +210,43 @@ class Trainer:
                 module.training = mode
 
     def save_checkpoint(self, store: CheckpointStore, *, extras: Callable[[Path], None] | None = None) -> None:
-        """Write a checkpoint of the present step (main process; the others wait)."""
+        """Write a checkpoint of the present step (main process; the others wait).
+
+        Raises:
+            OSError: it cannot be written, as on a full disk; older checkpoints stay.
+        """
         self.flush_losses()
+        whole = self.spread.whole
+        tensors = {
+            "model": whole(unique_state(self.model)),
+            "optimizer": whole(optimizer_tensors(self.optimizer, self.groups)),
+        }
+        if self.average is not None:
+            tensors["ema"] = whole(self.average.state_dict())
         if self.is_main:
-            tensors = {"model": unique_state(self.model), "optimizer": optimizer_tensors(self.optimizer, self.groups)}
-            if self.average is not None:
-                tensors["ema"] = self.average.state_dict()
             store.save(self.step, tensors=tensors, state=self._state(), extras=extras)
         self.accelerator.wait_for_everyone()
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Take weights, optimiser, average, counters and generators from a checkpoint.
+        """Take weights, optimiser, average, counters, generators and the place in the data from a checkpoint.
+
+        The number of processes may differ from that of the checkpoint.
 
         Raises:
             ValueError: the checkpoint does not fit model or optimiser.
         """
-        load_weights(self.model, checkpoint.path / MODEL_FILE)
-        restore_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {})
+        place = self.spread.place
+        load_weights(self.model, checkpoint.path / MODEL_FILE, place=place)
+        restore_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {}, place=place)
         if self.average is not None:
             average = checkpoint.tensors("ema")
             if average is None:
                 raise ValueError(f"{checkpoint.path} has no {EMA_FILE}; resume with ema_decay=None")
-            self.average.load_state_dict(average)
+            self.average.load_state_dict(average, place=place)
         self.step = checkpoint.step
+        self.mixture.load_state_dict(checkpoint.state["mixture"], step=self.step * self.settings.accumulation)
+        if "loss_scale" in checkpoint.state:
+            self._scale.restore(checkpoint.state["loss_scale"])
         self._losses.skipped = checkpoint.state["skipped"]
         self._losses.in_a_row = checkpoint.state["skipped_in_a_row"]
         self._warn_of_changes(checkpoint.state)
@@ -260,32 +291,26 @@ class Trainer:
                 raise ValueError(f"the mixture gave micro-step {number}, expected {micro_step}")
             seed_everything(step_seed(self.settings.seed, micro_step, rank=self.accelerator.process_index))
             last = micro_step == (self.step + 1) * count - 1
-            with nullcontext() if last else self.accelerator.no_sync(self._module):
-                losses = self._module(batch.to(self.device))
-                total = self.weights.total(losses) / count
-                self.accelerator.backward(total)
+            self.spread.exchange(self._module, wanted=last)
+            losses = self._module(batch.to(self.device))
+            total = self.weights.total(losses) / count
+            self._scale.scaled(total).backward()
             totals.append(total.detach())
             parts.append({name: value.detach() for name, value in losses.items()})
             image_ids.extend(batch.image_ids)
         total = self._mean_over_ranks(torch.stack(totals).sum())
-        grad_norm = nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm or float("inf"))
+        self._scale.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
+        grad_norm = complete(nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm or float("inf")))
+        bad = ~(torch.isfinite(total) & torch.isfinite(grad_norm))
         # The fused kernel leaves weights and moments alone where found_inf is 1: a bad step is skipped without a read.
-        self.optimizer.found_inf = (~(torch.isfinite(total) & torch.isfinite(grad_norm))).float()
+        self.optimizer.found_inf = bad.float()
         self.optimizer.step()
+        self._scale.update(bad)
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)
         self._losses.add(StepLosses(self.step, total, grad_norm, tuple(parts), tuple(image_ids)))
-
-    def _wrap(self, module: nn.Module) -> nn.Module:
-        if self.settings.compile:
-            module = torch.compile(module)
-        if self.accelerator.num_processes == 1:
-            return module
-        # A batch of one family leaves the other family's heads without gradients.
-        devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(module, device_ids=devices, find_unused_parameters=True)
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -295,6 +320,7 @@ class Trainer:
             "micro_step": self.step * self.settings.accumulation,
             "skipped": self._losses.skipped,
             "skipped_in_a_row": self._losses.in_a_row,
+            "loss_scale": self._scale.state(),
             "rng": capture_rng(),
             "versions": library_versions(),
         }

@@ -17,6 +17,9 @@ def unique_state(model: nn.Module) -> dict[str, Tensor]:
     seen: set[tuple[Any, ...]] = set()
     unique: dict[str, Tensor] = {}
     for name, value in model.state_dict().items():
+        if hasattr(value, "to_local"):  # shared out over processes; its name is its own
+            unique[name] = value
+            continue
         key = (value.data_ptr(), value.shape, value.stride(), value.dtype)
         if value.numel() and value.device.type != "meta" and key in seen:
             continue
@@ -50,6 +53,7 @@ def load_weights(
     *,
     allow_missing: Sequence[str] = (),
     skip: Sequence[str] = (),
+    place: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> LoadReport:
     """Copy weights into ``model``, strictly.
 
@@ -58,6 +62,7 @@ def load_weights(
         state: tensors by name, or a safetensors file.
         allow_missing: name prefixes that the file may lack.
         skip: name prefixes that are not taken from the file; the model keeps its own values there.
+        place: makes of a tensor and the model's own one what is copied, where that is a share of it; None: all of it.
 
     Raises:
         ValueError: names missing, unexpected, or of another shape; the message is the full report.
@@ -69,7 +74,7 @@ def load_weights(
     own = model.state_dict()
     with torch.no_grad():
         for name in tensors:
-            own[name].copy_(tensors[name])
+            own[name].copy_(tensors[name] if place is None else place(tensors[name], own[name]))
     return report
 
 

@@ -10,7 +10,7 @@ from mvplm.evaluation.detection import DetectionAP
 from mvplm.evaluation.panoptic import PanopticQuality, Segment
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.semantic import SemanticIoU
-from mvplm.evaluation.truth import true_mask, true_objects, true_panoptic, true_semantic
+from mvplm.evaluation.truth import scored_classes, true_mask, true_objects, true_panoptic, true_semantic
 from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
@@ -96,19 +96,28 @@ class DetectionEvaluator:
         vocabulary: names of the truth.
         task: "instance" (boxes and masks), "detection" or "grounding" (boxes).
         groups: name of a group -> names it holds.
+        max_detections: finds per image that count.
     """
 
-    def __init__(self, vocabulary: Vocabulary, *, task: str, groups: Mapping[str, Sequence[str]] | None = None) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        *,
+        task: str,
+        groups: Mapping[str, Sequence[str]] | None = None,
+        max_detections: int = 100,
+    ) -> None:
         self.tasks = (task,)
         self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
         masks, count = task == "instance", len(vocabulary)
         things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
-        self.metrics = {"detection": DetectionAP(count, things, masks=masks)}
+        classes: dict[str, list[int]] = {"detection": things}
         if groups:
-            self.metrics = {
-                group: DetectionAP(count, [self.places[_cleaned(name)] for name in names], masks=masks)
-                for group, names in groups.items()
-            }
+            classes = {group: [self.places[_cleaned(name)] for name in names] for group, names in groups.items()}
+        self.metrics = {
+            group: DetectionAP(count, places, masks=masks, max_detections=max_detections)
+            for group, places in classes.items()
+        }
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
@@ -116,7 +125,9 @@ class DetectionEvaluator:
         """Add one image."""
         answer = answers[self.tasks[0]]
         predictions = answer.to_coco(category_ids=[self.places[name] for name in answer.query])
-        truth = true_objects(record)
+        truth, scored = true_objects(record), scored_classes(record)
+        if scored is not None:
+            predictions = [p for p in predictions if p["category_id"] in scored]
         for metric in self.metrics.values():
             metric.update(predictions, truth, size=record.size, key=record.image_id)
 
@@ -189,7 +200,11 @@ _TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "referri
 
 
 def make_evaluator(
-    task: str, vocabulary: Vocabulary | None = None, *, groups: Mapping[str, Sequence[str]] | None = None
+    task: str,
+    vocabulary: Vocabulary | None = None,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    max_detections: int = 100,
 ) -> Evaluator:
     """The evaluator of a task.
 
@@ -197,6 +212,7 @@ def make_evaluator(
         task: panoptic, semantic, instance, detection, grounding or referring.
         vocabulary: names asked for; needed by all but referring.
         groups: for detection, groups of names to score apart.
+        max_detections: of objects: finds per image that count.
 
     Raises:
         ValueError: unknown task (with the choices), or no vocabulary where one is needed.
@@ -210,4 +226,4 @@ def make_evaluator(
         return PanopticEvaluator(vocabulary)
     if task == "semantic":
         return SemanticEvaluator(vocabulary)
-    return DetectionEvaluator(vocabulary, task=task, groups=groups)
+    return DetectionEvaluator(vocabulary, task=task, groups=groups, max_detections=max_detections)

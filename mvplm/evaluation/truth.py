@@ -54,6 +54,17 @@ def true_objects(record: Record) -> list[TrueObject]:
     ]
 
 
+def scored_classes(record: Record) -> set[int] | None:
+    """Positions of names that predictions are judged for; None for all of them.
+
+    A record that is not exhaustive says something only about names it marks and names it lists as absent: whatever
+    else is found may be right (Gupta et al., "LVIS", federated annotation).
+    """
+    if record.exhaustive or record.vocabulary is None:
+        return None
+    return {annotation.label for annotation in record.annotations if annotation.label is not None} | set(record.absent)
+
+
 def true_mask(record: Record, expression: Expression) -> np.ndarray | None:
     """Union (H, W) bool of the masks an expression refers to; None when it has no target.
 

@@ -1,6 +1,6 @@
 """Losses: costs, matching, loss terms, the criterion that names them and the weights that sum them."""
 
-from mvplm.losses.criterion import Criterion, mean_target_count
+from mvplm.losses.criterion import Criterion
 from mvplm.losses.matcher import HungarianMatcher, Matches, MatchWeights
 from mvplm.losses.points import PointBudget
 from mvplm.losses.weights import LossWeights
@@ -12,5 +12,4 @@ __all__ = [
     "MatchWeights",
     "Matches",
     "PointBudget",
-    "mean_target_count",
 ]

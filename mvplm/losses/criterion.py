@@ -18,20 +18,12 @@ from mvplm.losses.pairs import (
     named_sets,
 )
 from mvplm.losses.points import PointBudget, choose_points, uniform_points
+from mvplm.losses.shares import Shares, share_out
 from mvplm.losses.targets import TargetTable, collect_targets
 from mvplm.structures.batch import Batch
 from mvplm.structures.choices import check_choice
 from mvplm.structures.outputs import PerceptionOutput
 from mvplm.structures.sample import Target
-
-
-def mean_target_count(count: int, device: torch.device | str) -> Tensor:
-    """max(1, targets per process) as a float32 scalar on ``device``; averaged over processes when there are several."""
-    total = torch.full((), float(count), device=device)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(total)
-        total = total / torch.distributed.get_world_size()
-    return total.clamp(min=1.0)
 
 
 @dataclass(frozen=True)
@@ -129,14 +121,27 @@ class Criterion:
         predictions = [single.predictions for single in sets]
         matches = self.matcher.match_all(predictions, output, targets=table, image_ids=image_ids)
         pairs = matched_pairs(matches)
-        count = mean_target_count(sum(table.counts), output.logits.device)
-        losses = self._classify(output, sets, table=table, pairs=pairs, count=count)
-        setting = _Setting(table, pairs, [single.suffix for single in sets], torch.stack([count] * len(sets)))
-        everything, denoising = setting, output.denoising
+        denoising, noised = output.denoising, None
+        rows = sum(single.logits.shape[0] * single.logits.shape[1] for single in predictions)
         if denoising is not None:
-            rows = sum(single.logits.shape[0] * single.logits.shape[1] for single in predictions)
             noised = denoising_pairs(denoising, table, first_row=rows, first_set=len(sets))
-            losses |= self._classify_denoising(output, pairs=noised, table=table, first=(rows, len(sets)), count=count)
+        classes = _classes(sets, pairs, labels=table.labels, names=output.name_mask.shape[1])
+        shares = share_out(
+            output,
+            sets,
+            classes=classes,
+            targets=sum(table.counts),
+            noised=noised,
+            no_object_weight=self.no_object_weight,
+        )
+        count = shares.targets
+        losses = self._classify(output, sets, classes=classes, shares=shares)
+        setting = _Setting(table, pairs, [single.suffix for single in sets], torch.stack([count] * len(sets)))
+        everything = setting
+        if denoising is not None and noised is not None:
+            losses |= self._classify_denoising(
+                output, pairs=noised, table=table, first=(rows, len(sets)), shares=shares
+            )
             layers = [".dn" + suffix for suffix in layer_suffixes(len(denoising.logits))]
             everything = setting.extended(noised, layers, divisor=count * denoising.groups)
         losses |= self._boxes(output, sets, setting=everything)
@@ -146,27 +151,24 @@ class Criterion:
         return losses
 
     def _classify(
-        self, output: PerceptionOutput, sets: list[NamedSet], *, table: TargetTable, pairs: PairTable, count: Tensor
+        self, output: PerceptionOutput, sets: list[NamedSet], *, classes: Sequence[Tensor], shares: Shares
     ) -> dict[str, Tensor]:
         """Word or sentence losses of the matched sets."""
-        logits = [single.predictions.logits.float() for single in sets]
-        sizes = [part.shape[0] * part.shape[1] for part in logits]
         names = output.name_mask.shape[1]
-        classes = torch.full((sum(sizes),), names, dtype=torch.int64, device=logits[0].device)
-        classes[pairs.row] = table.labels[pairs.target]
         losses = {}
-        for single, part, wanted in zip(sets, logits, classes.split(sizes), strict=True):
+        for single, wanted, total in zip(sets, classes, shares.answers.unbind(0), strict=True):
+            part = single.predictions.logits.float()
             if output.family == "sentence":
                 found = (wanted < names).float().view(part.shape[:2])
-                value = self.sentence_scale * functional.sentence_bce(part[..., 0], found, count=count)
-                losses["sentence" + single.suffix] = value
+                value = functional.sentence_bce(part[..., 0], found, count=shares.targets, total=total)
+                losses["sentence" + single.suffix] = self.sentence_scale * value
             elif self.classifier == "softmax_ce":
                 losses["word" + single.suffix] = functional.softmax_cross_entropy(
-                    part.flatten(0, 1), wanted, no_object_weight=self.no_object_weight
+                    part.flatten(0, 1), wanted, no_object_weight=self.no_object_weight, total=total
                 )
             else:
                 value = self._focal(part[..., :names], wanted.view(part.shape[:2]), mask=output.name_mask[:, None])
-                losses["word" + single.suffix] = value.sum() / count
+                losses["word" + single.suffix] = value.sum() / shares.targets
         return losses
 
     def _classify_denoising(
@@ -176,7 +178,7 @@ class Criterion:
         pairs: PairTable,
         table: TargetTable,
         first: tuple[int, int],
-        count: Tensor,
+        shares: Shares,
     ) -> dict[str, Tensor]:
         """Word or sentence losses of the filled denoising slots; ``first`` are the first row and set of denoising."""
         denoising = output.denoising
@@ -185,7 +187,7 @@ class Criterion:
         segment = pairs.set_index - first[1]
         wanted = table.labels[pairs.target]
         name, names = "word", output.name_mask.shape[1]
-        filled = functional.segment_sum(pairs.weight, segment, count=layers).clamp(min=1)
+        filled = (shares.noised * denoising.groups).clamp(min=1)
         if output.family == "sentence":
             name, values = "sentence", self.sentence_scale * F.softplus(-logits[:, 0])
         elif self.classifier == "softmax_ce":
@@ -193,7 +195,7 @@ class Criterion:
         else:
             mask = [row.expand(rows, -1) for row, rows in zip(output.name_mask, pairs.per_image, strict=True)]
             values = self._focal(logits[:, :names], wanted, mask=torch.cat(mask)).sum(-1)
-            filled = count * denoising.groups
+            filled = shares.targets * denoising.groups
         totals = functional.segment_sum(values * pairs.weight, segment, count=layers) / filled
         return {
             f"{name}.dn{suffix}": value for suffix, value in zip(layer_suffixes(layers), totals.unbind(0), strict=True)
@@ -241,6 +243,14 @@ class Criterion:
         return setting.named("mask_bce", setting.totals(torch.cat(entropy), weight)) | setting.named(
             "mask_dice", setting.totals(torch.cat(dice), weight)
         )
+
+
+def _classes(sets: list[NamedSet], pairs: PairTable, *, labels: Tensor, names: int) -> tuple[Tensor, ...]:
+    """Per set (R,) int64 the name each row is matched to; ``names`` means no object."""
+    sizes = [single.predictions.logits.shape[0] * single.predictions.logits.shape[1] for single in sets]
+    classes = torch.full((sum(sizes),), names, dtype=torch.int64, device=pairs.row.device)
+    classes[pairs.row] = labels[pairs.target]
+    return classes.split(sizes)
 
 
 def _rows(parts: list[Tensor], noised: Tensor | None, *, index: Tensor) -> Tensor:

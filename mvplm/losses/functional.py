@@ -6,13 +6,16 @@ from torch import Tensor
 from mvplm.structures.boxes import BoxFormat, convert_boxes, paired_generalized_box_iou
 
 
-def softmax_cross_entropy(logits: Tensor, classes: Tensor, *, no_object_weight: float = 0.1) -> Tensor:
+def softmax_cross_entropy(
+    logits: Tensor, classes: Tensor, *, no_object_weight: float = 0.1, total: Tensor | None = None
+) -> Tensor:
     """Weighted mean cross-entropy over names and no-object.
 
     Args:
         logits: (R, K+1) float32, last column no-object, padded names -inf.
         classes: (R,) int64 in [0, K]; K means no object.
         no_object_weight: weight of rows whose class is no-object; every name weighs 1.
+        total: scalar that stands for the sum of weights, as its mean over several processes; None: that of these rows.
 
     Returns:
         Scalar: sum of weighted terms over the sum of weights. Zero rows give an exact zero connected to ``logits``.
@@ -23,7 +26,9 @@ def softmax_cross_entropy(logits: Tensor, classes: Tensor, *, no_object_weight: 
         return logits.sum()
     weight = logits.new_ones(logits.shape[-1])
     weight[-1] = no_object_weight
-    return F.cross_entropy(logits, classes, weight=weight)
+    if total is None:
+        return F.cross_entropy(logits, classes, weight=weight)
+    return F.cross_entropy(logits, classes, weight=weight, reduction="sum") / total
 
 
 def sigmoid_focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
@@ -34,20 +39,25 @@ def sigmoid_focal(logits: Tensor, targets: Tensor, *, alpha: float = 0.25, gamma
     return (alpha * targets + (1 - alpha) * (1 - targets)) * missed**gamma * entropy
 
 
-def sentence_bce(logits: Tensor, targets: Tensor, *, count: Tensor) -> Tensor:
+def sentence_bce(logits: Tensor, targets: Tensor, *, count: Tensor, total: Tensor | None = None) -> Tensor:
     """Mean balanced cross-entropy of "is this query what the sentence means?".
 
     Args:
         logits: (B, Q) float32. targets: (B, Q) 0 or 1.
-        count: scalar n, the mean number of targets per process (at least 1); positives weigh (B * Q - n) / n.
+        count: scalar n, the mean number of targets per process; positives weigh (B * Q - n) / n.
+        total: scalar that stands for B * Q, as its mean over several processes; None: the elements given.
 
     Returns:
         Scalar mean over all elements.
 
     Source: MVP-LM, section 3.2.
     """
-    positive_weight = ((logits.numel() - count) / count).clamp(min=0)
-    return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weight)
+    elements = logits.numel() if total is None else total
+    positive_weight = ((elements - count) / count).clamp(min=0)
+    if total is None:
+        return F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weight)
+    values = F.binary_cross_entropy_with_logits(logits, targets, pos_weight=positive_weight, reduction="sum")
+    return values / total
 
 
 def mask_bce_rows(logits: Tensor, labels: Tensor) -> Tensor:

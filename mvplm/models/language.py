@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mvplm.structures.processes import mean_over_processes, process_count
+
 
 @dataclass
 class PrefixState:
@@ -190,11 +192,14 @@ class LanguageModel(nn.Module):
     def loss(self, hidden: Tensor, supervised: Tensor, *, labels: Tensor) -> Tensor:
         """Token-mean cross-entropy (scalar float32), the head running on supervised positions only.
 
+        The mean is over the tokens of all processes, see ``mean_over_processes``.
+
         Args:
             hidden: (B, T, D). supervised: (M,) int64 flat positions b * T + t. labels: (M,) int64 their next tokens.
         """
         logits = self.logits(hidden.flatten(0, 1).index_select(0, supervised))
-        return F.cross_entropy(logits, labels, reduction="sum") / max(len(labels), 1)
+        tokens = mean_over_processes(torch.full((), float(len(labels)), device=logits.device))
+        return F.cross_entropy(logits, labels, reduction="sum") / tokens.clamp(min=1.0 / process_count())
 
     def _empty_cache(self) -> Any:
         from mvplm.models.cache import make_cache

@@ -66,7 +66,8 @@ class Record:
         size: (H, W) in pixels after EXIF orientation.
         source: dataset name, for messages only; no behaviour may depend on it.
         vocabulary: names that ``Annotation.label`` points into; None for phrase or sentence data.
-        exhaustive: every object of the vocabulary is annotated, so absent names are true negatives.
+        exhaustive: every object of the vocabulary is annotated, so names without annotation are true negatives.
+        absent: where the record is not exhaustive, positions of names that are surely not in the image.
     """
 
     image_id: int | str
@@ -78,6 +79,7 @@ class Record:
     expressions: tuple[Expression, ...] = ()
     captions: tuple[str, ...] = ()
     exhaustive: bool = True
+    absent: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for expression in self.expressions:
@@ -87,6 +89,9 @@ class Record:
                         f"image {self.image_id}: expression {expression.text!r} points at annotation {target}, "
                         f"but there are {len(self.annotations)}"
                     )
+        count = 0 if self.vocabulary is None else len(self.vocabulary)
+        if any(not 0 <= place < count for place in self.absent):
+            raise ValueError(f"image {self.image_id}: absent {self.absent} outside the vocabulary of {count} names")
         if self.vocabulary is not None:
             for annotation in self.annotations:
                 if annotation.label is not None and not 0 <= annotation.label < len(self.vocabulary):

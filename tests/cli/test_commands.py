@@ -22,6 +22,7 @@ COMMANDS = (
     ["data", "masks"],
     ["data", "scenes"],
     ["data", "show"],
+    ["data", "export"],
     ["models", "list"],
 )
 
@@ -99,6 +100,29 @@ def test_data_check_fails_when_there_are_errors(monkeypatch: pytest.MonkeyPatch,
     report.error("there", "broken")
     assert main(["data", "check", "x"]) == 1
     assert "error: there: broken" in capsys.readouterr().out
+
+
+def test_data_list_says_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "coco_mini").mkdir()
+    for folder in ("coco/val2017", "refcoco", "refer/grefcoco", "coco/train2017", "ReasonSeg/val"):
+        (tmp_path / folder).mkdir(parents=True)
+    for file in ("refcoco/refs(unc).p", "refer/grefcoco/grefs(unc).json", "refcoco/instances.json"):
+        (tmp_path / file).touch()
+    (tmp_path / "refer" / "grefcoco" / "instances.json").touch()
+    assert main(["data", "list", "--root", str(tmp_path)]) == 0
+    lines = {line.split(maxsplit=1)[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert lines["coco_mini/val"] == ["found"] and lines["scenes/val"] == lines["coco_folder"] == []
+    assert lines["coco_2017_val"] == ["missing:", "coco/annotations/instances_val2017.json"]
+    assert "missing: objects365/annotations/zhiyuan_objv2_val.json (or 8 other places)" in " ".join(
+        lines["objects365_v2_val"]
+    )
+    assert lines["refcoco_unc_val"] == lines["grefcoco_unc_val"] == lines["reasonseg_val"] == ["found"]
+
+
+def test_data_export_writes_a_folder_that_can_be_read(tmp_path: Path):
+    out = str(tmp_path / "mine")
+    assert main(["data", "export", "scenes/val", "num=2", "--out", out, "--split", "val", "--panoptic"]) == 0
+    assert main(["data", "check", "coco_folder", "split=val", "--root", out]) == 0
 
 
 def test_data_show_prints_records_and_tokens(capsys: pytest.CaptureFixture[str]):

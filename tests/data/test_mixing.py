@@ -1,5 +1,6 @@
 """The schedule of a mixture: exact ratios, resuming, ranks, workers."""
 
+import json
 from collections import Counter
 from functools import partial
 
@@ -83,15 +84,77 @@ def test_resuming_gives_the_same_continuation(small_tokenizer, small_record):
     straight = run(mixture, 0, stop_step=9)
     assert [step for step, *_ in straight] == list(range(9))
     state = mixture.state_dict()
-    assert state == {"step": 9}
-    fresh = real_mixture(small_tokenizer, small_record)
-    fresh.load_state_dict({"step": 5})
-    assert run(fresh, stop_step=9) == straight[5:]
+    assert state == {"step": 9, "drawn": {"panoptic": 12, "refs": 9}}
+    for given in ({"step": 5}, json.loads(json.dumps({"step": 5, "drawn": mixture_state(mixture, 5)}))):
+        fresh = real_mixture(small_tokenizer, small_record)
+        fresh.load_state_dict(given)
+        assert run(fresh, stop_step=9) == straight[5:]
 
 
-def test_workers_change_nothing(small_tokenizer, small_record):
+def mixture_state(mixture, step):
+    mixture.step = step
+    return mixture.state_dict()["drawn"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_workers_change_nothing(small_tokenizer, small_record, workers):
     mixture = real_mixture(small_tokenizer, small_record)
-    assert run(mixture, 2, stop_step=6, num_workers=2) == run(mixture, 2, stop_step=6)
+    assert run(mixture, 2, stop_step=6, num_workers=workers) == run(mixture, 2, stop_step=6)
+
+
+@pytest.mark.parametrize("ratios", [(2, 2, 1, 1), (5, 3, 1, 1), (30, 10, 12, 3)])
+def test_any_window_is_near_its_ratios(ratios):
+    """Aligned windows are exact; any other is off by less than two micro-batches of a source."""
+    sources = [MixSource(str(i), range(9), print, ratio) for i, ratio in enumerate(ratios)]
+    mixture, total = TaskMixture(sources, seed=1), sum(ratios)
+    order = [mixture.source_of(step) for step in range(8 * total)]
+    for i, ratio in enumerate(ratios):
+        debt = [0.0]
+        for name in order:
+            debt.append(debt[-1] + (name == str(i)) - ratio / total)
+        assert max(debt) - min(debt) < 2
+        assert all(abs(debt[place]) < 1e-9 for place in range(0, len(debt), total))
+
+
+def seen(mixtures, steps):
+    """Records by source over all ranks, in the order of the steps."""
+    found = {}
+    for step in steps:
+        for mixture in mixtures:
+            plan = mixture.batch_plan(step)
+            found.setdefault(plan.source, []).extend((visit.epoch, visit.index) for visit in plan.visits)
+    return found
+
+
+@pytest.mark.parametrize(("before", "after"), [((2, 4), (1, 8)), ((1, 8), (2, 4)), ((2, 4), (4, 2)), ((2, 3), (1, 5))])
+def test_another_number_of_ranks_goes_on_with_the_next_record(before, after):
+    def ranks(world, size):
+        return [plain_mixture(batch_size=size, length=50, rank=rank, world=world) for rank in range(world)]
+
+    first, second = ranks(*before), ranks(*after)
+    start = seen(first, range(21))
+    first[0].step = 21
+    for mixture in second:
+        mixture.load_state_dict(first[0].state_dict())
+    end = seen(second, range(21, 60))
+    whole = seen(ranks(1, 1), range(6000))
+    for name in RATIOS:
+        drawn = start[name] + end[name]
+        assert drawn == whole[name][: len(drawn)]
+    if before[0] * before[1] == after[0] * after[1]:
+        assert end == seen(first, range(21, 60))
+    second[0].step = 40
+    third = plain_mixture(batch_size=3, length=50)
+    third.load_state_dict(second[0].state_dict(), step=80)
+    assert (
+        seen([third], range(80, 90)).items()
+        <= {
+            name: whole[name][second[0].state_dict()["drawn"][name] :][: len(values)]
+            for name, values in seen([third], range(80, 90)).items()
+        }.items()
+    )
+    with pytest.raises(ValueError, match="at least 80"):
+        third.batch_plan(79)
 
 
 def test_loading_leaves_the_global_generator_alone(small_tokenizer, small_record):

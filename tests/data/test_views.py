@@ -8,13 +8,12 @@ import pytest
 from mvplm.build_training import build_mixture, open_records
 from mvplm.config import EvalSetConfig, load_config
 from mvplm.data.catalog import get_dataset
-from mvplm.data.datasets.base import RecordSequence
+from mvplm.data.datasets.base import RecordSequence, picture_key
 from mvplm.data.views import (
     RecordView,
     first_synonyms,
     merge_expressions,
     merge_sentences,
-    picture_key,
     pictures,
     prepared,
     without_pictures,
@@ -90,7 +89,7 @@ def test_nothing_to_change_is_the_dataset_itself():
     [
         ("COCO_train2014_000000000009.jpg", "9"),
         ("images/train2017/000000000009.jpg", "9"),
-        ("a/ADE_val_00000012.png", "12"),
+        ("a/ADE_val_00000012.png", "ADE_val_00000012"),
         ("a/park.jpg", "park"),
     ],
 )

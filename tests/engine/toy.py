@@ -78,6 +78,9 @@ class ToyMixture:
     def state_dict(self) -> dict:
         return {"kind": "toy"}
 
+    def load_state_dict(self, state: dict, *, step: int | None = None) -> None:
+        assert state == {"kind": "toy"}
+
 
 def make_model(seed: int = 0) -> ToyModel:
     torch.manual_seed(seed)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from oracles.criterion import golden_problem, naive_pair_losses, random_problem, random_target
 
-from mvplm.losses import Criterion, HungarianMatcher, LossWeights, criterion, matcher, mean_target_count
+from mvplm.losses import Criterion, HungarianMatcher, LossWeights, criterion, matcher
 from mvplm.losses.pairs import named_sets
 from mvplm.structures import PerceptionOutput, PredictionSet, Target
 
@@ -270,12 +270,15 @@ def test_two_ranks_equal_one_rank_with_the_duplicated_batch(fixed_points, monkey
 
 
 # Golden G37.
-def test_target_count_is_averaged_over_ranks(monkeypatch):
-    assert float(mean_target_count(0, "cpu")) == 1 and float(mean_target_count(7, "cpu")) == 7
+def test_counts_are_averaged_over_ranks(monkeypatch):
+    from mvplm.structures.processes import mean_over_processes
+
+    assert mean_over_processes(torch.tensor([3.0])).tolist() == [3]
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda tensor: tensor.add_(2))
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-    assert float(mean_target_count(3, "cpu")) == 2.5
+    mine = torch.tensor([3.0])
+    assert mean_over_processes(mine).tolist() == [2.5] and mine.tolist() == [3]
 
 
 def test_padded_names_get_no_gradient():

@@ -88,3 +88,14 @@ def test_a_missed_bar_ends_with_1(tool, measuring, monkeypatch):
 
     monkeypatch.setattr(tool, "load", load)
     assert tool.main(["answers"]) == 1
+
+
+def test_the_file_of_the_index_benchmark_reads_as_objects365(tool, tmp_path):
+    from mvplm.data.catalog import get_dataset
+
+    (tmp_path / "objects365" / "images" / "train").mkdir(parents=True)
+    file = tmp_path / "objects365" / "zhiyuan_objv2_train.json"
+    tool.load(tool.COMMANDS / "data_index.py").write_objects365(file, images=20, boxes=90)
+    records = get_dataset("objects365_v2_train", root=tmp_path)
+    assert len(records) == 20 and sum(len(record.annotations) for record in records) == 90
+    assert len(records.vocabulary) == 365

@@ -55,6 +55,11 @@ class RefineSettings:
     min_entropy: float = 2.0
     min_evenness: float = 0.70
 
+    def __post_init__(self) -> None:
+        for name in ("max_words", "max_tokens", "min_words", "min_entropy", "min_evenness"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class Refined:

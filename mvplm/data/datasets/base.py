@@ -3,10 +3,18 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from operator import index as as_integer
-from typing import Any
+from pathlib import PurePath
+from typing import Any, Protocol
 
-from mvplm.data.datasets.coco_files import CocoFiles
 from mvplm.structures import Record
+
+
+class SourceFiles(Protocol):
+    """The files records were read from."""
+
+    def hashes(self) -> dict[str, str]:
+        """What identifies their contents, by name."""
+        ...
 
 
 class RecordSequence(Sequence[Record]):
@@ -14,9 +22,13 @@ class RecordSequence(Sequence[Record]):
 
     Attributes:
         files: where they were read from, None for records without files.
+        max_detections: finds per picture that the set's own evaluation counts.
+        collection: where the pictures come from when it is not COCO: "objects365" ...
     """
 
-    files: CocoFiles | None = None
+    files: SourceFiles | None = None
+    max_detections: int = 100
+    collection: str = ""
 
     def __getitem__(self, index: Any) -> Any:
         """Record at ``index`` (negative counts from the end); a list of records for a slice."""
@@ -31,6 +43,28 @@ class RecordSequence(Sequence[Record]):
         """File name of the picture at ``index`` without building the record; None where it has no file."""
         return None
 
+    def picture_keys(self) -> list[str | None]:
+        """What each record's picture is known by in every dataset that holds it; None where it has no file."""
+        names = (self.picture(index) for index in range(len(self)))
+        return [None if name is None else picture_key(name, collection=self.collection) for name in names]
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``; sequences that know it without building the record override this."""
+        return self.record(index).image_id
+
     @abstractmethod
     def record(self, index: int) -> Record:
         """Build the record at ``index`` in [0, len)."""
+
+
+def picture_key(name: str, *, collection: str = "") -> str:
+    """What a picture is known by in every edition of its dataset.
+
+    COCO numbers pictures with twelve digits: "COCO_train2014_000000000009.jpg" is "9", as "000000000009.jpg" is. Other
+    names are told apart as they are, those of another collection also by it: equal names there are other pictures.
+    """
+    stem = PurePath(name).stem
+    if collection:
+        return f"{collection}:{stem}"
+    number = stem.rsplit("_", 1)[-1]
+    return str(int(number)) if len(number) == 12 and number.isdecimal() else stem

@@ -18,7 +18,6 @@ from mvplm.data.datasets.coco_files import (
     captions_by_image,
     clean_category_names,
     find_coco_files,
-    read_coco,
 )
 from mvplm.data.datasets.coco_referring import CocoReferring
 from mvplm.data.panoptic_png import read_panoptic
@@ -82,13 +81,14 @@ def open_coco(
         records = CocoReferring(files, source=source, masks_only=masks_only)
     else:
         records = CocoCaptions(files, source=source)
+    records.collection = files.collection
     records = records if num is None else FirstRecords(records, num)
     records.files = files
     return records
 
 
 class FirstRecords(RecordSequence):
-    """The first ``num`` records of a sequence, or all of them where there are fewer; ``vocabulary`` is the sequence's.
+    """The first ``num`` records of a sequence, or all of them where there are fewer; its names are the sequence's.
 
     Raises:
         ValueError: ``num`` is below 1.
@@ -100,9 +100,15 @@ class FirstRecords(RecordSequence):
         self._records = records
         self._num = min(num, len(records))
         self.vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
+        self.name_groups = getattr(records, "name_groups", None)
+        self.max_detections = records.max_detections
 
     def __len__(self) -> int:
         return self._num
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._records.image_id(index)
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -111,6 +117,10 @@ class FirstRecords(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return self._records.picture(index)
+
+    def picture_keys(self) -> list[str | None]:
+        """Keys of the first pictures."""
+        return self._records.picture_keys()[: self._num]
 
 
 class CocoPanoptic(RecordSequence):
@@ -121,7 +131,7 @@ class CocoPanoptic(RecordSequence):
 
     def __init__(self, files: CocoFiles, *, source: str, clean_names: bool = True) -> None:
         path = files.need("panoptic")
-        data = read_coco(path, "images", "annotations", "categories")
+        data = files.read(path, "images", "annotations", "categories")
         self._masks = files.need("panoptic_masks")
         self._images = files.images
         self._source = source
@@ -136,6 +146,10 @@ class CocoPanoptic(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return str(self._infos[self._maps[index]["image_id"]]["file_name"])
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._maps[index]["image_id"]
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -165,11 +179,12 @@ class CocoInstances(RecordSequence):
     """
 
     def __init__(self, files: CocoFiles, *, source: str, clean_names: bool = True, role: str = "instance") -> None:
-        data = read_coco(files.need("instances"), "images", "annotations", "categories")
+        data = files.read(files.need("instances"), "images", "annotations", "categories")
         self._images = files.images
         self._source = source
         self._role = role
-        self.vocabulary = vocabulary_of(data["categories"], clean_names=clean_names)
+        self._categories = data["categories"]
+        self.vocabulary = vocabulary_of(self._categories, clean_names=clean_names)
         self._entries: dict[Any, list[Mapping[str, Any]]] = defaultdict(list)
         for entry in data["annotations"]:
             if role != "grounding" or entry.get("phrase"):
@@ -183,6 +198,10 @@ class CocoInstances(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return str(self._infos[index]["file_name"])
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._infos[index]["id"]
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -208,7 +227,7 @@ class CocoCaptions(RecordSequence):
     """One record per picture with captions, and nothing else."""
 
     def __init__(self, files: CocoFiles, *, source: str) -> None:
-        data = read_coco(files.need("captions"), "images", "annotations")
+        data = files.read(files.need("captions"), "images", "annotations")
         self._images = files.images
         self._source = source
         self._captions = captions_by_image(files)
@@ -220,6 +239,10 @@ class CocoCaptions(RecordSequence):
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
         return str(self._infos[index]["file_name"])
+
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._infos[index]["id"]
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -236,7 +259,7 @@ class CocoCaptions(RecordSequence):
 
 def vocabulary_of(categories: Sequence[Mapping[str, Any]], *, clean_names: bool = True) -> Vocabulary:
     """Vocabulary of COCO categories in the file's order; without "isthing" every category is a thing."""
-    names = [str(category["name"]) for category in categories]
+    names = [str(category["name"]).strip() for category in categories]
     return Vocabulary(
         tuple(clean_category_names(names) if clean_names else names),
         tuple(bool(category.get("isthing", 1)) for category in categories),

@@ -34,6 +34,8 @@ class CocoFiles:
         instances: instance JSON files; lookup: more of them, read only to find the masks of referring expressions.
         captions: captions JSON.
         referring: referring JSON.
+        table: official category table that the files must agree with (see ``category_tables``), where there is one.
+        collection: of the pictures, where they are not COCO's (see ``RecordSequence``).
     """
 
     root: Path
@@ -44,6 +46,12 @@ class CocoFiles:
     captions: Path | None = None
     referring: Path | None = None
     lookup: tuple[Path, ...] = ()
+    table: str | None = None
+    collection: str = ""
+
+    def read(self, path: Path, *keys: str) -> dict[str, Any]:
+        """Contents of one of the files, see ``read_coco``; formats that differ from COCO's are brought into it here."""
+        return read_coco(path, *keys)
 
     def need(self, part: str) -> Path:
         """Path of a part. Raises ValueError when it was neither given nor found."""
@@ -99,7 +107,7 @@ def find_coco_files(root: str | Path, *, split: str | None = None, **given: str 
     Args:
         root: the folder.
         split: "train", "val2017" ...
-        **given: any attribute of ``CocoFiles`` but ``root``; ``instances`` and ``lookup`` may be lists.
+        **given: any path of ``CocoFiles`` but ``root``; ``instances`` and ``lookup`` may be lists.
 
     Raises:
         ValueError: unknown part.
@@ -108,7 +116,7 @@ def find_coco_files(root: str | Path, *, split: str | None = None, **given: str 
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"dataset folder not found: {root}")
-    parts = [field.name for field in fields(CocoFiles) if field.name != "root"]
+    parts = [field.name for field in fields(CocoFiles) if field.name not in ("root", "table", "collection")]
     for part in given:
         if part not in parts:
             raise ValueError(f"unknown part {part!r}{near_matches(part, parts)} (parts: {', '.join(parts)})")

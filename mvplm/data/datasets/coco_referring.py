@@ -81,6 +81,10 @@ class CocoReferring(RecordSequence):
         """File name of the picture at ``index``."""
         return str(self._groups[self._image_ids[index]][0]["image"])
 
+    def image_id(self, index: int) -> int | str:
+        """Id of the image at ``index``."""
+        return self._image_ids[index]
+
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
         image_id = self._image_ids[index]

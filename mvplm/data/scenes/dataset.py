@@ -84,6 +84,10 @@ class SceneDataset(Sequence[Record]):
             captions=world.make_captions(key, layout),
         )
 
+    def image_id(self, index: int) -> int:
+        """Id of scene ``index``, without drawing it."""
+        return self._key(index).index
+
     @property
     def name_groups(self) -> dict[str, tuple[str, ...]] | None:
         """Names to score apart: "heldout" (never seen in training) and "seen"; None where all names are seen."""

@@ -13,8 +13,8 @@ def word_candidates(
 ) -> list[Candidate]:
     """Names of the record's vocabulary to ask for, in vocabulary order.
 
-    Evaluation: all names. Training: every present name, and absent ones by ``sampling`` (none of them when the record
-    is not exhaustive, because an absent name may then be in the image). Crowd regions are no targets; a name with
+    Evaluation: all names. Training: every present name, and absent ones by ``sampling`` (of a record that is not
+    exhaustive only those it says are absent: any other may be in the image). Crowd regions are no targets; a name with
     nothing but crowds is neither present nor absent, so training does not ask for it. Tasks that look for countable
     objects only (instance, detection) leave stuff names and stuff regions out.
 
@@ -36,7 +36,8 @@ def word_candidates(
     indices = [i for i in range(len(vocabulary)) if vocabulary.isthing[i] or not things_only]
     if training:
         present = [i for i in indices if i in found]
-        absent = [i for i in indices if i not in found and i not in crowded] if record.exhaustive else []
+        known = range(len(vocabulary)) if record.exhaustive else record.absent
+        absent = [i for i in indices if i in known and i not in found and i not in crowded]
         indices = sorted(present + _draw_absent(absent, present=len(present), rng=rng, sampling=sampling))
     if not indices:
         raise ValueError(f"image {record.image_id}: no name to ask for in task {task!r}")

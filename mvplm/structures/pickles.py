@@ -1,4 +1,4 @@
-"""Old checkpoints as pickles of numpy arrays, read without running anything that is in them."""
+"""Pickles of numpy arrays and plain containers (old checkpoints, annotations), read without running what is in them."""
 
 import pickle
 from pathlib import Path
