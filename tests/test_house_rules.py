@@ -343,7 +343,7 @@ def test_importing_is_light(module: str):
 
 
 def test_the_network_comes_without_the_compiler():
-    """torchvision would bring it, too: together about a fifth of the time to a first answer."""
+    """torchvision would bring it, too. timm imports both, but only models with a timm encoder need timm."""
     rooms = "import mvplm.data, mvplm.losses, mvplm.models.mvplm, mvplm.models.ops, mvplm.engine"
     assert loaded_modules(rooms, "torch._dynamo", "torchvision", "accelerate") == set()
 

@@ -27,7 +27,7 @@ def resized_size(size: tuple[int, int], longest: int) -> tuple[int, int]:
 def resize_image(image: np.ndarray, longest: int) -> Tensor:
     """RGB uint8 (H, W, 3) to uint8 (3, h, w) with longer side ``longest``; bilinear with antialias, as PIL does it.
 
-    This is what torchvision's ``resize`` computes; importing that would double the time to a first answer.
+    This is what torchvision's ``resize`` computes, without the time that importing torchvision takes.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")

@@ -1,6 +1,6 @@
 """What a longer list of names costs per picture: 80 against 1 203 names, for both orders of the prompt.
 
-Random weights, mode "skip". With "instruction_first" the vocabulary is set, so that its names are read before.
+Random weights, mode "skip". With "instruction_first" the vectors of a list are kept after its first use.
 
 Example: python tools/benchmark.py vocabulary
          python tools/benchmark.py vocabulary --preset mvplm-tiny
@@ -37,12 +37,14 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     preset, repeats = ("mvplm-tiny", 1) if arguments.quick else (arguments.preset, 3)
     dtype = "bf16" if preset != "mvplm-tiny" and native_bf16(torch.device("cpu")) else "fp32"
     perceiver = random_perceiver(dtype, preset)
-    orders = {"image_first": perceiver, "instruction_first": _other_order(perceiver)}
-    image = picture()
+    perceivers = {"image_first": perceiver, "instruction_first": _other_order(perceiver)}
+    image, names = picture(), {count: many_names(count) for count in (FEW, MANY)}
     contenders = {
-        f"{order}, {count} names": partial(_answer, orders[order], image, count=count)
-        for order in orders
-        for count in (FEW, MANY)
+        f"{order}, {count} names": partial(
+            perceivers[order].predict, image, classes=names[count], task="instance", mode="skip"
+        )
+        for order in perceivers
+        for count in names
     }
     seconds = interleave(contenders, repeats=repeats)
     how = f"{preset}, {dtype}, {torch.get_num_threads()} threads, median of {repeats} in turns"
@@ -67,8 +69,3 @@ def _other_order(perceiver: "Perceiver") -> "Perceiver":
         settings=perceiver.settings,
         dtype=perceiver.dtype,
     )
-
-
-def _answer(perceiver: "Perceiver", image: torch.Tensor, *, count: int) -> object:
-    """Ask for ``count`` names; the vectors of the last lists are kept in memory."""
-    return perceiver.predict(image, classes=many_names(count), task="instance", mode="skip")
