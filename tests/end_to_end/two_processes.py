@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from oracles.launching import leave
 from oracles.tiny import build_tiny, tiny_config, tiny_tokenizer
 
 from mvplm.build_training import build_criterion, build_mixture, build_weights
@@ -90,9 +91,9 @@ def main(path: Path) -> None:
             for name in batches
         }
         path.write_text(json.dumps({"training": found, "metrics": metrics, "shared_metrics": shared}))
-    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     main(Path(sys.argv[1]))
+    leave()

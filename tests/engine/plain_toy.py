@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from oracles.launching import leave
 from torch import nn
 
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
@@ -101,4 +102,4 @@ if __name__ == "__main__":
     for task in sys.argv[1:]:
         name, stop_at = task.rsplit(":", 1)
         run(Path(name), stop_at=int(stop_at))
-    torch.distributed.destroy_process_group()
+    leave()

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 300
@@ -20,6 +21,19 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def leave() -> NoReturn:
+    """End a process that has done its work.
+
+    Without the interpreter's own end, in which a thread of torch that still runs now and then aborts the process.
+    """
+    from torch import distributed
+
+    distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def run_together(script: Path, *arguments: str, processes: int = 2) -> None:
