@@ -6,6 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mvplm.config import Config, load_config
 from mvplm.config.base import near
 from mvplm.config.presets import PRESETS
@@ -18,6 +20,7 @@ from mvplm.models.denoising import DenoisingSettings
 from mvplm.models.generation import ResponseTokens
 from mvplm.models.heads import Heads
 from mvplm.models.language import LanguageModel
+from mvplm.models.memo import Memo
 from mvplm.models.mvplm import MVPLM, Parts
 from mvplm.models.pixel_decoder import PixelDecoder
 from mvplm.models.queries import QueryGenerator, StuffQueries
@@ -171,6 +174,7 @@ def build_model(config: Config, tokenizer: PromptTokenizer, *, adapters: bool = 
         denoising=_denoising(config),
         anchor_scale=model.decoder.anchor_scale,
         chunking=config.vocab.chunking,
+        names_only=model.llm.reads == "names",
     )
     if adapters:
         attach_adapters(network, config, tokenizer=tokenizer)
@@ -181,8 +185,12 @@ def _encoder(config: Config) -> Any:
     encoder = config.model.encoder
     options = dict(encoder.kwargs)
     if encoder.kind == "swin":
-        return SwinEncoder(**options, drop_path=encoder.train_droppath, frozen=not encoder.train)
-    return TimmEncoder(encoder.name, frozen=not encoder.train, **options)
+        built: Any = SwinEncoder(**options, drop_path=encoder.train_droppath, frozen=not encoder.train)
+    else:
+        built = TimmEncoder(encoder.name, frozen=not encoder.train, **options)
+    if encoder.remember:
+        built.memo = Memo(int(encoder.remember * 2**30), dtype=torch.float16)
+    return built
 
 
 def _connector(config: Config, in_channels: int, *, out_width: int) -> Connector:
@@ -208,6 +216,7 @@ def _pixel_decoder(config: Config, channels: dict[int, int]) -> PixelDecoder:
         points=pixel.points,
         ffn=pixel.ffn,
         levels=pixel.levels,
+        finest=pixel.finest,
         mask_padding=config.model.decoder.mask_padding,
         padded_boxes=config.boxes.frame == "padded",
     )
@@ -236,6 +245,8 @@ def _language_model(config: Config, tokenizer: PromptTokenizer) -> LanguageModel
         causal = AutoModelForCausalLM.from_pretrained(
             llm.path, local_files_only=True, attn_implementation=llm.attention
         )
+        if causal.get_input_embeddings().weight.shape[0] < tokenizer.vocab_size:
+            causal.resize_token_embeddings(tokenizer.vocab_size, mean_resizing=False)
         language = LanguageModel(causal, num_tokens=tokenizer.vocab_size, head_bias=llm.lm_head_bias)
     else:
         language = LanguageModel.from_phi(

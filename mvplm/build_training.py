@@ -65,6 +65,8 @@ def build_mapper(
     task: str,
     response: str | None = None,
     phrase_pool: Sequence[str] = (),
+    views: int = 1,
+    masks: bool = True,
 ) -> SampleMapper:
     """From records to training samples of a task; ``response`` overrides the configured kind of response."""
     return SampleMapper(
@@ -76,6 +78,8 @@ def build_mapper(
         settings=_unify_settings(config, response or config.response.kind),
         phrase_pool=phrase_pool,
         max_length=config.prompt.max_length,
+        views=views,
+        keep_masks=masks,
         seed=config.train.seed,
     )
 
@@ -86,7 +90,15 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
     for name, dataset in _training_records(config).items():
         source = config.data.sources[name]
         phrases = collect_phrases(dataset, limit=500) if source.task == "grounding" else ()
-        mapper = build_mapper(config, tokenizer, task=source.task, response=source.response, phrase_pool=phrases)
+        mapper = build_mapper(
+            config,
+            tokenizer,
+            task=source.task,
+            response=source.response,
+            phrase_pool=phrases,
+            views=source.views,
+            masks=source.masks,
+        )
         sources.append(
             MixSource(
                 name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size, questions=source.questions

@@ -9,7 +9,16 @@ import torch
 from mvplm.config import Config
 from mvplm.config.model import LanguageConfig
 from mvplm.engine import load_weights
-from mvplm.models.convert import PHI, Options, convert, find_encoder, read_checkpoint, read_config, weight_files
+from mvplm.models.convert import (
+    PHI,
+    Options,
+    convert,
+    find_encoder,
+    read_checkpoint,
+    read_config,
+    timm_encoder_tensors,
+    weight_files,
+)
 from mvplm.models.mvplm import MVPLM
 from mvplm.models.vision import SwinEncoder
 from mvplm.prompts import PromptTokenizer
@@ -91,8 +100,8 @@ def load_initial_weights(
         _load_language(
             model, find_pretrained(language, "language_model", local_files_only=local_files_only), llm=config.model.llm
         )
-        if tokenizer is not None:
-            start_summary_rows(model, tokenizer)
+    if tokenizer is not None and (language is not None or config.model.llm.kind == "auto"):
+        start_summary_rows(model, tokenizer)
 
 
 def start_summary_rows(model: MVPLM, tokenizer: PromptTokenizer) -> None:
@@ -119,7 +128,7 @@ def _load_encoder(model: MVPLM, place: Path) -> None:
     own = model.encoder.state_dict()
     if not isinstance(model.encoder, SwinEncoder) or set(tensors) <= set(own):
         try:
-            load_weights(model.encoder, tensors)
+            load_weights(model.encoder, timm_encoder_tensors(tensors, own))
         except ValueError as error:
             raise ValueError(f"encoder: {place} does not fit: {error}") from error
         return

@@ -19,10 +19,12 @@ class EncoderConfig(Section):
         kwargs: arguments of the encoder: for Swin embed_dim, depths, num_heads, window_size where they differ from the
             published ones; for timm those of ``timm.create_model``.
         weights: file, directory or Hub id in the local cache to start from: the encoder's parameters under its own
-            names, or for a Swin those of transformers, timm, detectron2 or a Mask2Former. It must fit exactly. None
-            starts from random numbers.
+            names, or for a Swin those of transformers, timm, detectron2 or a Mask2Former, and for other timm encoders
+            those of timm or EfficientNet-PyTorch. It must fit exactly. None starts from random numbers.
         train: update the encoder. A frozen encoder runs in evaluation mode.
         train_droppath: largest stochastic-depth rate while it is trained.
+        remember: GiB of main memory for the maps of a frozen encoder, in half precision: pictures that come again
+            unchanged are not encoded again. 0 remembers nothing. Pays for small sets of pictures on CPUs.
     """
 
     kind: str = setting("swin", choices=("swin", "timm"))
@@ -31,6 +33,7 @@ class EncoderConfig(Section):
     weights: str | None = None
     train: bool = False
     train_droppath: float = setting(0.0, low=0, high=1)
+    remember: float = setting(0.0, low=0)
 
 
 @dataclass
@@ -84,6 +87,8 @@ class LanguageConfig(Section):
         attention: attention kernel; "eager" trains faster than "sdpa" on CPUs in bf16.
         lm_head_bias: keep the bias of the output layer.
         train: update the language model; with adapters, only them.
+        reads: "prompt", all of it; or "names": names and expressions alone, which a frozen model reads once and for
+            all. For the prompt order "instruction_first", the fusion "visual_only" and the response "none".
         lora: adapters.
     """
 
@@ -103,6 +108,7 @@ class LanguageConfig(Section):
     attention: str = setting("sdpa", choices=("sdpa", "eager"))
     lm_head_bias: bool = True
     train: bool = True
+    reads: str = setting("prompt", choices=("prompt", "names"))
     lora: LoraConfig = field(default_factory=LoraConfig)
 
 
@@ -187,6 +193,8 @@ class PixelDecoderConfig(Section):
         width, mask_width: C of the memory and of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per level and head, feed-forward width.
         levels: number of memory levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
+        finest: stride of the finest level, from which each level doubles it; None: as ``levels`` says. 16 makes memory
+            and decoder four times as fast and blind to small objects.
     """
 
     width: int = setting(256, low=8)
@@ -196,6 +204,7 @@ class PixelDecoderConfig(Section):
     points: int = setting(4, low=1)
     ffn: int = setting(2048, low=1)
     levels: int = setting(4, choices=(3, 4, 5))
+    finest: int | None = setting(None, choices=(4, 8, 16, 32))
 
 
 @dataclass

@@ -58,8 +58,16 @@ def _full_size(swin: str, phi: str) -> dict[str, Any]:
     return {"model": chosen} if chosen else {}
 
 
+_LITE_ENCODER = {"kind": "timm", "name": "tf_efficientnet_lite0", "train": False}
+_LITE: dict[str, Any] = {
+    **_TINY,
+    "model": {**_TINY["model"], "encoder": _LITE_ENCODER},
+    "image": {"size": 320, "mean": [127.0, 127.0, 127.0], "std": [128.0, 128.0, 128.0]},
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "mvplm-tiny": _TINY,
+    "mvplm-tiny-lite0": _LITE,
     **{f"mvplm-swin-{swin}-phi-{phi}": _full_size(swin, phi) for phi in _PHIS for swin in _SWINS},
 }
 """Configuration trees by architecture name."""

@@ -62,7 +62,7 @@ class Config(Section):
 
 def cross_problems(config: Config) -> list[str]:
     """Sentences about settings that do not go together; empty when all is well."""
-    found = _size_problems(config) + _released_problems(config)
+    found = _size_problems(config) + _released_problems(config) + _names_problems(config) + _views_problems(config)
     query, select = config.model.query, config.model.select
     if select.enabled != (query.fusion != "base_only"):
         found.append(
@@ -128,6 +128,42 @@ def _released_problems(config: Config) -> list[str]:
         found.append("infer.mode 'caption' needs a summary token, response.token is '<seg>'")
     if not model.decoder.mask_padding and config.boxes.frame != "padded":
         found.append("model.decoder.mask_padding is false, so boxes.frame must be 'padded'")
+    return found
+
+
+def _names_problems(config: Config) -> list[str]:
+    """Settings that a language model which reads names alone needs."""
+    if config.model.llm.reads == "prompt":
+        return []
+    needed = {
+        "prompt.order": (config.prompt.order, "instruction_first"),
+        "model.query.fusion": (config.model.query.fusion, "visual_only"),
+        "response.kind": (config.response.kind, "none"),
+    }
+    needed |= {
+        f"data.sources.{name}.response": (source.response or "none", "none")
+        for name, source in config.data.sources.items()
+    }
+    found = [
+        f"model.llm.reads is 'names', so {key} must be {wanted!r}, not {given!r}"
+        for key, (given, wanted) in needed.items()
+        if given != wanted
+    ]
+    captions = [name for name, source in config.data.sources.items() if source.task == "caption" and source.ratio]
+    found += [f"model.llm.reads is 'names', so data.sources.{name} cannot train on captions" for name in captions]
+    return found
+
+
+def _views_problems(config: Config) -> list[str]:
+    """Sources that mirror and crop pictures although their texts speak of left, right and the whole."""
+    found = []
+    for name, source in config.data.sources.items():
+        spoken = source.task in ("res", "gres", "rec", "caption", "grounding")
+        if source.views > 1 and (spoken or (source.response or config.response.kind) != "none"):
+            found.append(
+                f"data.sources.{name}.views is {source.views}, which mirrors and crops pictures: that needs a task "
+                "about names and the response 'none'"
+            )
     return found
 
 

@@ -11,10 +11,13 @@ from torch import Tensor
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_masks, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
+from mvplm.data.view import View, look
 from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_question, render_released
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
 from mvplm.structures.masks import decode_mask
+
+_LEAST_SHOWN = 0.1
 
 
 class SampleMapper:
@@ -34,6 +37,8 @@ class SampleMapper:
         phrase_pool: phrases of the whole dataset, negatives for phrase grounding.
         max_length: longest prompt in tokens.
         keep_target: attach the target (always wanted in training; optional in evaluation).
+        keep_masks: keep the targets' masks; False leaves their boxes alone (the box of a mask is still the mask's).
+        views: different looks at each picture in training, see ``look``; one of them is drawn per visit.
         seed: base of all draws.
     """
 
@@ -49,6 +54,8 @@ class SampleMapper:
         phrase_pool: Sequence[str] = (),
         max_length: int = 2048,
         keep_target: bool = True,
+        keep_masks: bool = True,
+        views: int = 1,
         seed: int = 0,
     ) -> None:
         self.tokenizer = tokenizer
@@ -63,6 +70,8 @@ class SampleMapper:
         self.phrase_pool = tuple(phrase_pool)
         self.max_length = max_length
         self.keep_target = keep_target
+        self.keep_masks = keep_masks
+        self.views = views if training else 1
         self.seed = seed
         self._token_counts: dict[str, int] = {}
 
@@ -88,12 +97,17 @@ class SampleMapper:
             count_tokens=self._count_tokens,
         )
         prompt, *further = self._prompts(unified.conversation)
+        view = None
+        if self.views > 1:
+            number = random.Random(f"{self.seed}-{epoch}-{index}-view").randrange(self.views)
+            view = look(record.size, number, seed=f"{self.seed}-{index}")
         target = None
         if self.keep_target and unified.family != "caption":
-            target = build_target(unified.annotations, record.size, image_size=self.image_size)
+            target = build_target(unified.annotations, record.size, image_size=self.image_size, view=view)
+            target = target if self.keep_masks else Target(target.labels, target.boxes)
         return Sample(
-            image=self._picture(record),
-            original_size=record.size,
+            image=self._picture(record, view),
+            original_size=record.size if view is None else view.size,
             image_id=record.image_id,
             task=self.task,
             family=unified.family,
@@ -128,7 +142,7 @@ class SampleMapper:
             return [render_released(conversation, self.tokenizer, style=style, task=self.task, training=True, **sizes)]
         return [render(conversation, self.tokenizer, style=style, order=layout.order, **sizes)]
 
-    def _picture(self, record: Record) -> Tensor:
+    def _picture(self, record: Record, view: View | None) -> Tensor:
         image = load_image(record.image)
         if image.shape[:2] != tuple(record.size):
             name = "the array" if isinstance(record.image, np.ndarray) else record.image
@@ -136,7 +150,7 @@ class SampleMapper:
                 f"image {record.image_id}: {name} has size {image.shape[:2]}, "
                 f"the record says {tuple(record.size)} (H, W)"
             )
-        return resize_image(image, self.image_size)
+        return resize_image(image if view is None else view.picture(image), self.image_size)
 
     def _count_tokens(self, text: str) -> int:
         if text not in self._token_counts:
@@ -144,7 +158,9 @@ class SampleMapper:
         return self._token_counts[text]
 
 
-def build_target(labelled: Sequence[tuple[Annotation, int]], size: tuple[int, int], *, image_size: int) -> Target:
+def build_target(
+    labelled: Sequence[tuple[Annotation, int]], size: tuple[int, int], *, image_size: int, view: View | None = None
+) -> Target:
     """Target of annotations paired with their label in the sample's list of names.
 
     Where an annotation has a mask its box is the mask's, on pixel edges at the original resolution; other boxes are
@@ -154,6 +170,7 @@ def build_target(labelled: Sequence[tuple[Annotation, int]], size: tuple[int, in
         labelled: N pairs (annotation, index into the names).
         size: (H, W) of the original image; boxes become fractions of it.
         image_size: longer side of the resized picture; masks get the un-padded resized size.
+        view: the part of the picture that is shown; objects of which little is left are dropped.
     """
     if not labelled:
         return _empty_target()
@@ -165,6 +182,15 @@ def build_target(labelled: Sequence[tuple[Annotation, int]], size: tuple[int, in
         full = _stack_masks([annotation for annotation, _ in labelled], size)
         boxes = torch.where(has_mask[:, None], masks_to_boxes(full), boxes)
     keep = box_area(boxes) > 0
+    if view is not None:
+        full = None if full is None else view.masks(full)
+        shown = view.boxes(boxes)
+        keep &= box_area(shown) >= _LEAST_SHOWN * box_area(boxes)
+        if full is not None:
+            keep &= full.flatten(1).any(1) | ~has_mask
+            shown = torch.where(has_mask[:, None], masks_to_boxes(full), shown)
+        boxes, size = shown, view.size
+        keep &= box_area(boxes) > 0
     labels, boxes, has_mask = labels[keep], boxes[keep], has_mask[keep]
     masks = None
     if full is not None:

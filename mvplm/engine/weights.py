@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,5 +137,5 @@ def _fit(model: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_la
     report = LoadReport(len(common) - len(mismatched), missing, unexpected, mismatched)
     refused = [name for name in missing if not name.startswith(may_lack)]
     if refused or unexpected or mismatched:
-        raise ValueError(f"{source} does not fit the model:\n  {report}")
+        raise ValueError(f"{source} does not fit the model:\n  {replace(report, missing=tuple(refused))}")
     return report

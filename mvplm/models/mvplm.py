@@ -14,6 +14,7 @@ from mvplm.models.generation import ResponseTokens, greedy_decode, read_summary,
 from mvplm.models.idle import exact_zero
 from mvplm.models.leading import leading_predictions, leading_queries
 from mvplm.models.names import NameSpans, NameStates, embed_names
+from mvplm.models.names_only import NamesReader
 from mvplm.models.parts import Parts
 from mvplm.models.queries import Queries, StuffQueries
 from mvplm.models.reading import KnownNames, PromptStates, read_parts
@@ -55,6 +56,8 @@ class MVPLM(nn.Module):
         anchor_scale: which level proposes small boxes, "fine_small" or "coarse_small".
         chunking: how a list in several prompts becomes queries: "shared_prefix" selects once over all names,
             "per_chunk_queries" once per prompt.
+        names_only: the language model reads names and expressions alone, apart from image and response; for prompts
+            with the instruction first and the fusion "visual_only".
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class MVPLM(nn.Module):
         denoising: DenoisingSettings | None = None,
         anchor_scale: str = "fine_small",
         chunking: str = "shared_prefix",
+        names_only: bool = False,
     ) -> None:
         super().__init__()
         self.chunking = check_choice("chunking", chunking, choices=CHUNKINGS)
@@ -86,13 +90,20 @@ class MVPLM(nn.Module):
         self.reads_summary = tokens.summary >= 0
         if not self.reads_summary and parts.query.fusion != "visual_only":
             raise ValueError('without a summary token the fusion must be "visual_only"')
+        if names_only and parts.query.fusion != "visual_only":
+            raise ValueError('a model that reads names only has no summary: the fusion must be "visual_only"')
+        self.names_reader = NamesReader(mean=parts.text.layer_mean) if names_only else None
 
-    def encode(self, images: Tensor, valid_sizes: list[tuple[int, int]]) -> VisualFeatures:
-        """Visual tokens and pixel memory of images (B, 3, H, W), normalised, whose real pixels are ``valid_sizes``."""
+    def encode(self, images: Tensor, valid_sizes: list[tuple[int, int]], *, masks: bool = True) -> VisualFeatures:
+        """Visual tokens and pixel memory of images (B, 3, H, W), normalised, whose real pixels are ``valid_sizes``.
+
+        Without ``masks`` the features that only masks need are left out.
+        """
         maps = self.encoder(images)
-        tokens = self.connector(maps[max(maps)])
+        read = self.names_reader is None
+        tokens = self.connector(maps[max(maps)]) if read else images.new_zeros(len(images), 0, self.llm.width)
         frame = (images.shape[-2], images.shape[-1])
-        return VisualFeatures(tokens, self.pixel_decoder(maps, valid_sizes=valid_sizes, frame=frame))
+        return VisualFeatures(tokens, self.pixel_decoder(maps, valid_sizes=valid_sizes, frame=frame, masks=masks))
 
     def forward(
         self, batch: Batch, *, visual: VisualFeatures | None = None, boxes_only: bool = False
@@ -119,12 +130,16 @@ class MVPLM(nn.Module):
         if supervised and batch.box_format is not self.pixel_decoder.box_format:
             wanted = self.pixel_decoder.box_format.value
             raise ValueError(f"this model learns boxes as {wanted}, the batch has {batch.box_format.value}")
-        visual = self._visual(batch, visual)
+        with_masks = any(t.masks is not None for t in batch.targets) if supervised else not boxes_only
+        visual = self._visual(batch, visual, masks=with_masks)
+        if self.names_reader is not None:
+            names = self._text(batch, self.names_reader(self.llm, batch))
+            output = self._look(batch, visual, asked=_Asked(names, None, with_masks))
+            return replace(output, zero=exact_zero(self._unused(batch, with_masks))) if supervised else output
         reading = self.llm.read(
             self._embed(batch, visual), batch.attention_mask, mean=self.text.layer_mean, asides=batch.asides
         )
         hidden = reading.hidden
-        with_masks = any(t.masks is not None for t in batch.targets) if supervised else not boxes_only
         states = hidden if reading.mean is None else reading.mean
         summary = self._summary(batch, hidden) if self.reads_summary else None
         asked = _Asked(self._text(batch, states), summary, with_masks)
@@ -201,6 +216,9 @@ class MVPLM(nn.Module):
             raise ValueError('mode "skip" needs prompts that contain <PER>; render them with a response')
         if mode == "caption" and not self.reads_summary:
             raise ValueError('this model has no summary token to write; use mode "skip"')
+        if self.names_reader is not None and known is not None:
+            output = self._look(batch, visual, asked=_Asked(known.names, None, not boxes_only))
+            return Perceived(output, caption_ids=None, forced=[False] * len(batch))
         if known is not None or batch.further is not None:
             reading = read_parts(
                 self.llm,
@@ -221,12 +239,13 @@ class MVPLM(nn.Module):
         asked = _Asked(generation.names, generation.summary, not boxes_only)
         return Perceived(self._look(batch, visual, asked=asked), generation.caption_ids, generation.forced)
 
-    def _visual(self, batch: Batch, visual: VisualFeatures | None) -> VisualFeatures:
+    def _visual(self, batch: Batch, visual: VisualFeatures | None, *, masks: bool = True) -> VisualFeatures:
         if visual is None and batch.image_rows is not None:
             sizes = dict(zip(batch.image_rows, batch.valid_sizes, strict=True))
-            return self.encode(batch.images, [sizes[i] for i in range(len(sizes))]).select(batch.image_rows)
+            images = self.encode(batch.images, [sizes[i] for i in range(len(sizes))], masks=masks)
+            return images.select(batch.image_rows)
         if visual is None:
-            return self.encode(batch.images, batch.valid_sizes)
+            return self.encode(batch.images, batch.valid_sizes, masks=masks)
         if len(visual) != len(batch):
             raise ValueError(f"features of {len(visual)} images for {len(batch)} prompts; see VisualFeatures.select")
         return visual
@@ -363,6 +382,8 @@ class MVPLM(nn.Module):
             idle = [self.heads.word, self.text.word, self.text.no_object, self.text.no_object_bias]
         else:
             idle = [self.heads.sentence, self.text.sentence]
+        if self.names_reader is not None:
+            idle.append(self.connector)
         if self.stuff is not None and (not batch.use_stuff or self.stuff.detach):
             idle.append(self.stuff)
         if not with_masks:

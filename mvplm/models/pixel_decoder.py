@@ -33,7 +33,7 @@ class PixelMemory:
         shapes: (h, w) of each level.
         padding: (B, M) bool, True on padded cells.
         valid_ratios: (B, 2) float32, share (w, h) of the padded frame that boxes are fractions of.
-        mask_features: (B, mask width, H / 4, W / 4) over the padded frame.
+        mask_features: (B, mask width, H / 4, W / 4) over the padded frame; None where no masks are wanted.
         geometry: sizes on the host.
     """
 
@@ -41,7 +41,7 @@ class PixelMemory:
     shapes: list[tuple[int, int]]
     padding: Tensor
     valid_ratios: Tensor
-    mask_features: Tensor
+    mask_features: Tensor | None
     geometry: LevelGeometry
 
     @property
@@ -61,19 +61,20 @@ class PixelMemory:
             self.shapes,
             self.padding[index],
             self.valid_ratios[index],
-            self.mask_features[index],
+            None if self.mask_features is None else self.mask_features[index],
             self.geometry.select(host),
         )
 
 
 class PixelDecoder(nn.Module):
-    """Deformable encoder over strides 8 to 64 and a fine map that adds stride 4.
+    """Deformable encoder over several levels (by default strides 8 to 64) and a fine map that adds stride 4.
 
     Args:
         in_channels: channels of the encoder maps by stride: 4, 8, 16, 32.
         width: C of the memory. mask_width: channels of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per head and level, feed-forward width.
         levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
+        finest: stride of the finest level, 4 to 32, from which each level doubles it; None: as ``levels`` says.
         mask_padding: ignore padded cells; False treats padding as content, and boxes are fractions of the padded frame.
         padded_boxes: boxes are fractions of the padded frame although padding is ignored.
 
@@ -92,6 +93,7 @@ class PixelDecoder(nn.Module):
         points: int = 4,
         ffn: int = 2048,
         levels: int = 4,
+        finest: int | None = None,
         mask_padding: bool = True,
         padded_boxes: bool = False,
     ) -> None:
@@ -100,7 +102,9 @@ class PixelDecoder(nn.Module):
         if levels not in LEVEL_STRIDES:
             raise ValueError(f"levels must be one of {', '.join(map(str, LEVEL_STRIDES))}, got {levels}")
         self.width = width
-        self.strides = LEVEL_STRIDES[levels]
+        self.strides = LEVEL_STRIDES[levels] if finest is None else tuple(finest << level for level in range(levels))
+        if self.strides[0] not in ENCODER_STRIDES:
+            raise ValueError(f"the finest level must have one of the strides {ENCODER_STRIDES}, got {finest}")
         self.mask_padding = mask_padding
         self.box_format = BoxFormat.CXCYWH_PADDED if padded_boxes or not mask_padding else BoxFormat.CXCYWH_NORM
         groups = math.gcd(_GROUPS, width)
@@ -108,7 +112,7 @@ class PixelDecoder(nn.Module):
         projections = [
             nn.Conv2d(in_channels[stride], width, 1)
             if stride in ENCODER_STRIDES
-            else nn.Conv2d(coarsest, width, 3, stride=2, padding=1)
+            else nn.Conv2d(coarsest, width, 3, stride=stride // ENCODER_STRIDES[-1], padding=1)
             for stride in self.strides
         ]
         self.input_proj = nn.ModuleList(nn.Sequential(conv, GroupNorm(groups, width)) for conv in projections)
@@ -134,6 +138,7 @@ class PixelDecoder(nn.Module):
         *,
         valid_sizes: Sequence[tuple[int, int]] | None = None,
         frame: tuple[int, int] | None = None,
+        masks: bool = True,
     ) -> PixelMemory:
         """Memory and mask features.
 
@@ -141,6 +146,7 @@ class PixelDecoder(nn.Module):
             features: encoder maps (B, channels, H / s, W / s) by stride s: 4, 8, 16, 32.
             valid_sizes: B pairs (h, w), un-padded size in pixels; nothing is padding when None.
             frame: (H, W) padded size in pixels; that of the finest map times its stride when None.
+            masks: whether mask features are wanted.
         """
         _check_strides(features)
         finest = features[_MASK_STRIDE]
@@ -165,7 +171,7 @@ class PixelDecoder(nn.Module):
             shapes=geometry.shapes,
             padding=padding,
             valid_ratios=geometry.valid_ratios(tokens.device),
-            mask_features=self.fine_map(finest, memory, shape=geometry.shapes[0]),
+            mask_features=self.fine_map(finest, memory, shape=geometry.shapes[0]) if masks else None,
             geometry=geometry,
         )
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from mvplm.models.memo import Memo, content_key
 from mvplm.structures.choices import near_matches
 
 STRIDES = (4, 8, 16, 32)
@@ -29,13 +30,17 @@ class VisionEncoder(Protocol):
 
 
 class _Encoder(nn.Module):
-    """A network that can be frozen: then it stays in eval mode (no stochastic depth, no statistics), no gradient."""
+    """A network that can be frozen: then it stays in eval mode (no stochastic depth, no statistics), no gradient.
+
+    A frozen one can remember its maps: set ``memo``, and pictures that come again are not encoded again.
+    """
 
     channels: dict[int, int]
 
     def __init__(self, *, frozen: bool) -> None:
         super().__init__()
         self.frozen = frozen
+        self.memo: Memo | None = None
 
     def train(self, mode: bool = True) -> "_Encoder":
         """Switch the mode; a frozen encoder always remains in eval mode."""
@@ -46,8 +51,20 @@ class _Encoder(nn.Module):
         height, width = images.shape[-2:]
         if height % STRIDES[-1] or width % STRIDES[-1]:
             raise ValueError(f"image sides must be multiples of {STRIDES[-1]}, got {height}x{width}")
+        if self.frozen and self.memo is not None:
+            return self._remembered(images, self.memo)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             return self._maps(images)
+
+    def _remembered(self, images: Tensor, memo: Memo) -> dict[int, Tensor]:
+        def compute(places: list[int]) -> list[tuple[Tensor, ...]]:
+            with torch.no_grad():
+                maps = self._maps(images[places])
+            return list(zip(*(maps[stride] for stride in STRIDES), strict=True))
+
+        rows = memo.rows([content_key(image) for image in images], compute)
+        stacked = [torch.stack(level) for level in zip(*rows, strict=True)]
+        return {stride: level.to(images.device, images.dtype) for stride, level in zip(STRIDES, stacked, strict=True)}
 
     def _maps(self, images: Tensor) -> dict[int, Tensor]:
         raise NotImplementedError

@@ -13,6 +13,7 @@ from mvplm.models.convert.sizes import infer_settings
 from mvplm.models.convert.source import Options, Source, Strictness, convert
 from mvplm.models.convert.swin_hf import SWIN_HF
 from mvplm.models.convert.swin_timm import SWIN_TIMM
+from mvplm.models.convert.timm_encoder import timm_encoder_tensors
 
 _ALL = (MASK2FORMER_HF, MASK2FORMER_D2, OPENSEED, MASKDINO, MVPLM_RELEASE, SWIN_TIMM, SWIN_HF)
 SOURCES: dict[str, Source] = {source.name: source for source in _ALL}
@@ -33,5 +34,6 @@ __all__ = [
     "infer_settings",
     "read_checkpoint",
     "read_config",
+    "timm_encoder_tensors",
     "weight_files",
 ]
