@@ -1,5 +1,6 @@
 """From a record to a sample: unify it with its task, render the prompt, resize picture and targets."""
 
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,6 +16,12 @@ from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, r
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
 from mvplm.structures.masks import decode_mask
+
+_log = logging.getLogger(__name__)
+_IN_PARTS = (
+    "%s: the names of the objects of image %s take more tokens than the list may have, and %d of them wait for other "
+    "visits; every object is asked for equally often. Further images are not named; names.max_tokens is the limit"
+)
 
 
 class SampleMapper:
@@ -65,6 +72,7 @@ class SampleMapper:
         self.keep_target = keep_target
         self.seed = seed
         self._token_counts: dict[str, int] = {}
+        self._told_of_parts = False
 
     def __call__(self, record: Record, *, epoch: int = 0, index: int = 0, expression: int | None = None) -> Sample:
         """The sample of one record.
@@ -87,6 +95,9 @@ class SampleMapper:
             phrase_pool=self.phrase_pool,
             count_tokens=self._count_tokens,
         )
+        if unified.waiting and not self._told_of_parts:
+            self._told_of_parts = True
+            _log.info(_IN_PARTS, record.source or "a data set", record.image_id, unified.waiting)
         prompt, *further = self._prompts(unified.conversation)
         target = None
         if self.keep_target and unified.family != "caption":
