@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvplm.data.boxes import tight_box
 from mvplm.data.images import load_image
-from mvplm.data.transforms import resize_image, resize_masks, resized_size
+from mvplm.data.transforms import resize_image, resize_mask, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
 from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_question, render_released
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
-from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
+from mvplm.structures.boxes import box_area, clip_boxes
 from mvplm.structures.masks import decode_mask
 
 _log = logging.getLogger(__name__)
@@ -168,20 +169,20 @@ def build_target(labelled: Sequence[tuple[Annotation, int]], size: tuple[int, in
     """
     if not labelled:
         return _empty_target()
-    has_mask = torch.tensor([annotation.segmentation is not None for annotation, _ in labelled])
     boxes = clip_boxes(torch.tensor([annotation.box for annotation, _ in labelled], dtype=torch.float32), size)
     labels = torch.tensor([label for _, label in labelled], dtype=torch.int64)
-    full = None
+    has_mask = torch.tensor([annotation.segmentation is not None for annotation, _ in labelled])
+    masks = None
     if has_mask.any():
-        full = _stack_masks([annotation for annotation, _ in labelled], size)
-        boxes = torch.where(has_mask[:, None], masks_to_boxes(full), boxes)
+        masks = torch.zeros(len(labelled), *resized_size(size, image_size), dtype=torch.bool)
+        for place, (annotation, _) in enumerate(labelled):
+            if annotation.segmentation is not None:
+                _place_mask(decode_mask(annotation.segmentation, size), masks[place], box=boxes[place])
+        has_mask = torch.from_numpy(masks.numpy().any((1, 2)))
     keep = box_area(boxes) > 0
     labels, boxes, has_mask = labels[keep], boxes[keep], has_mask[keep]
-    masks = None
-    if full is not None:
-        masks = resize_masks(full[keep], resized_size(size, image_size))
-        has_mask = has_mask & masks.flatten(1).any(1)
-        masks = masks if bool(has_mask.any()) else None
+    if masks is not None:
+        masks = (masks if bool(keep.all()) else masks[keep]) if bool(has_mask.any()) else None
     norm = convert_boxes(boxes, BoxFormat.XYXY_ABS, target=BoxFormat.CXCYWH_NORM, size=size)
     return Target(labels, norm, masks, has_mask)
 
@@ -195,12 +196,11 @@ def collect_phrases(dataset: Sequence[Record], limit: int = 1000) -> tuple[str, 
     return tuple(phrases)
 
 
-def _stack_masks(annotations: Sequence[Annotation], size: tuple[int, int]) -> Tensor:
-    masks = torch.zeros(len(annotations), *size, dtype=torch.bool)
-    for mask, annotation in zip(masks, annotations, strict=True):
-        if annotation.segmentation is not None:
-            mask.copy_(torch.from_numpy(decode_mask(annotation.segmentation, size)))
-    return masks
+def _place_mask(mask: np.ndarray, resized: Tensor, *, box: Tensor) -> None:
+    """Write a mask (H, W), at the size of ``resized``, and its box; zeros where it is empty."""
+    tight = tight_box(mask)
+    box.copy_(torch.zeros(4) if tight is None else torch.from_numpy(tight))
+    resized.copy_(torch.from_numpy(resize_mask(mask, (resized.shape[0], resized.shape[1]))))
 
 
 def _empty_target() -> Target:
