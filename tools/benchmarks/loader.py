@@ -35,9 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, default=10, help="timed training steps")
 
 
-def configure(
-    options: Mapping[str, Mapping[str, Any]], *, size: int, batch: int, workers: int, steps: int
-) -> "Config":
+def configure(options: Mapping[str, Mapping[str, Any]], *, size: int, batch: int, workers: int, steps: int) -> "Config":
     """mvplm-tiny in fp32 with one source of the given entries (dataset, options, task) per name.
 
     Args:
