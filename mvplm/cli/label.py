@@ -42,17 +42,12 @@ def label(
     ] = None,
     config_file: Annotated[
         Path | None,
-        typer.Option(
-            help="YAML file: prompt, max_new_tokens, samples, temperature, top_p, dtype, download, batch_size, "
-            "retries, give_up, devices."
-        ),
+        typer.Option(help="YAML file: prompt, samples, temperature, batch_size, devices ... (docs/labelling.md)."),
     ] = None,
     settings: Settings = None,
     ray: Annotated[bool, typer.Option("--ray", help="Use Ray Data; see --set workers, gpus, address.")] = False,
 ) -> None:
-    """Caption every picture with every captioner, --set samples=4 for four times.
-
-    The same command goes on where a killed one stopped.
+    """Caption every picture with every captioner. The same command goes on where a killed one stopped.
 
     What failed is listed, and tried again the next time; the exit code is 1 then.
     """
