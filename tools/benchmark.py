@@ -57,7 +57,7 @@ def main(given: Sequence[str] | None = None) -> int:
     measuring = load(FOLDER / "measuring.py")
     try:
         rows = arguments.measure(arguments)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     title = f"{arguments.command}{' (quick)' if arguments.quick else ''}"

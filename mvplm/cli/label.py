@@ -42,7 +42,7 @@ def label(
     ] = None,
     config_file: Annotated[
         Path | None,
-        typer.Option(help="YAML file: prompt, max_new_tokens, dtype, download, batch_size, retries, give_up, devices."),
+        typer.Option(help="YAML file: prompt, samples, temperature, batch_size, devices ... (docs/labelling.md)."),
     ] = None,
     settings: Settings = None,
     ray: Annotated[bool, typer.Option("--ray", help="Use Ray Data; see --set workers, gpus, address.")] = False,

@@ -219,12 +219,13 @@ def _pad_images(
     """Normalised float32 (B, 3, side, side) with the padding's colour, and (B, side, side) bool, True on pixels."""
     offset = torch.tensor(mean, dtype=torch.float32)[:, None, None]
     scale = torch.tensor(std, dtype=torch.float32)[:, None, None]
-    images = torch.zeros(len(pictures), 3, side, side)
-    if pad_value is not None:
-        images += (pad_value - offset) / scale
+    level = torch.zeros(3, 1, 1) if pad_value is None else (pad_value - offset) / scale
+    images = torch.empty(len(pictures), 3, side, side)
     valid = torch.zeros(len(pictures), side, side, dtype=torch.bool)
     for image, flags, picture in zip(images, valid, pictures, strict=True):
         height, width = picture.shape[1:]
-        image[:, :height, :width] = picture.float().sub_(offset).div_(scale)
+        image[:, :height, :width].copy_(picture).sub_(offset).div_(scale)
+        image[:, height:] = level
+        image[:, :height, width:] = level
         flags[:height, :width] = True
     return images, valid

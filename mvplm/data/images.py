@@ -97,7 +97,7 @@ def _from_pil(picture: Image.Image, name: str) -> np.ndarray:
         layer = upright.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
         upright = Image.alpha_composite(white, layer)
-    return np.array(upright.convert("RGB"))
+    return np.array(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """From a record to a sample: unify it with its task, render the prompt, resize picture and targets."""
 
+import logging
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,16 +9,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvplm.data.boxes import tight_box
 from mvplm.data.images import load_image
-from mvplm.data.transforms import resize_image, resize_masks, resized_size
+from mvplm.data.transforms import resize_image, resize_mask, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
 from mvplm.data.view import View, look
 from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_question, render_released
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
-from mvplm.structures.boxes import box_area, clip_boxes, masks_to_boxes
+from mvplm.structures.boxes import box_area, clip_boxes
 from mvplm.structures.masks import decode_mask
 
 _LEAST_SHOWN = 0.1
+_log = logging.getLogger(__name__)
+_IN_PARTS = (
+    "%s: the names of the objects of image %s take more tokens than the list may have, and %d of them wait for other "
+    "visits; every object is asked for equally often. Further images are not named; names.max_tokens is the limit"
+)
 
 
 class SampleMapper:
@@ -74,6 +81,7 @@ class SampleMapper:
         self.views = views if training else 1
         self.seed = seed
         self._token_counts: dict[str, int] = {}
+        self._told_of_parts = False
 
     def __call__(self, record: Record, *, epoch: int = 0, index: int = 0, expression: int | None = None) -> Sample:
         """The sample of one record.
@@ -96,6 +104,9 @@ class SampleMapper:
             phrase_pool=self.phrase_pool,
             count_tokens=self._count_tokens,
         )
+        if unified.waiting and not self._told_of_parts:
+            self._told_of_parts = True
+            _log.info(_IN_PARTS, record.source or "a data set", record.image_id, unified.waiting)
         prompt, *further = self._prompts(unified.conversation)
         view = None
         if self.views > 1:
@@ -150,7 +161,7 @@ class SampleMapper:
                 f"image {record.image_id}: {name} has size {image.shape[:2]}, "
                 f"the record says {tuple(record.size)} (H, W)"
             )
-        return resize_image(image if view is None else view.picture(image), self.image_size)
+        return resize_image(image if view is None else view.cut(image), self.image_size)
 
     def _count_tokens(self, text: str) -> int:
         if text not in self._token_counts:
@@ -174,29 +185,30 @@ def build_target(
     """
     if not labelled:
         return _empty_target()
-    has_mask = torch.tensor([annotation.segmentation is not None for annotation, _ in labelled])
     boxes = clip_boxes(torch.tensor([annotation.box for annotation, _ in labelled], dtype=torch.float32), size)
     labels = torch.tensor([label for _, label in labelled], dtype=torch.int64)
-    full = None
+    has_mask = torch.tensor([annotation.segmentation is not None for annotation, _ in labelled])
+    shown, masks = boxes if view is None else view.boxes(boxes), None
     if has_mask.any():
-        full = _stack_masks([annotation for annotation, _ in labelled], size)
-        boxes = torch.where(has_mask[:, None], masks_to_boxes(full), boxes)
-    keep = box_area(boxes) > 0
+        frame = resized_size(size if view is None else view.size, image_size)
+        masks = torch.zeros(len(labelled), *frame, dtype=torch.bool)
+        for place, (annotation, _) in enumerate(labelled):
+            if annotation.segmentation is not None:
+                mask = decode_mask(annotation.segmentation, size)
+                if view is not None:
+                    boxes[place] = _box_of(mask)
+                    mask = view.cut(mask)
+                shown[place] = _box_of(mask)
+                masks[place] = torch.from_numpy(resize_mask(mask, frame))
+        has_mask = torch.from_numpy(masks.numpy().any((1, 2)))
+    keep = box_area(shown) > 0
     if view is not None:
-        full = None if full is None else view.masks(full)
-        shown = view.boxes(boxes)
         keep &= box_area(shown) >= _LEAST_SHOWN * box_area(boxes)
-        if full is not None:
-            keep &= full.flatten(1).any(1) | ~has_mask
-            shown = torch.where(has_mask[:, None], masks_to_boxes(full), shown)
-        boxes, size = shown, view.size
-        keep &= box_area(boxes) > 0
+        size = view.size
+    boxes = shown
     labels, boxes, has_mask = labels[keep], boxes[keep], has_mask[keep]
-    masks = None
-    if full is not None:
-        masks = resize_masks(full[keep], resized_size(size, image_size))
-        has_mask = has_mask & masks.flatten(1).any(1)
-        masks = masks if bool(has_mask.any()) else None
+    if masks is not None:
+        masks = (masks if bool(keep.all()) else masks[keep]) if bool(has_mask.any()) else None
     norm = convert_boxes(boxes, BoxFormat.XYXY_ABS, target=BoxFormat.CXCYWH_NORM, size=size)
     return Target(labels, norm, masks, has_mask)
 
@@ -210,12 +222,10 @@ def collect_phrases(dataset: Sequence[Record], limit: int = 1000) -> tuple[str, 
     return tuple(phrases)
 
 
-def _stack_masks(annotations: Sequence[Annotation], size: tuple[int, int]) -> Tensor:
-    masks = torch.zeros(len(annotations), *size, dtype=torch.bool)
-    for mask, annotation in zip(masks, annotations, strict=True):
-        if annotation.segmentation is not None:
-            mask.copy_(torch.from_numpy(decode_mask(annotation.segmentation, size)))
-    return masks
+def _box_of(mask: np.ndarray) -> Tensor:
+    """(4,) XYXY of a mask (H, W); zeros where it is empty."""
+    tight = tight_box(mask)
+    return torch.zeros(4) if tight is None else torch.from_numpy(tight)
 
 
 def _empty_target() -> Target:

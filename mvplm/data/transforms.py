@@ -38,16 +38,20 @@ def resize_image(image: np.ndarray, longest: int) -> Tensor:
     return F.interpolate(pixels[None], target, mode="bilinear", align_corners=False, antialias=True)[0].contiguous()
 
 
-def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boolean masks (N, H, W) to (N, h, w) by the nearest pixel centre; always a new tensor."""
-    if masks.ndim != 3 or masks.dtype != torch.bool:
-        raise ValueError(f"expected boolean masks (N, H, W), got {masks.dtype} {tuple(masks.shape)}")
-    rows = nearest_indices(masks.shape[1], size[0])
-    columns = nearest_indices(masks.shape[2], size[1])
-    return masks[:, rows][:, :, columns]
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Boolean mask (H, W) to (h, w) by the nearest pixel centre; always a new array.
+
+    Raises:
+        ValueError: not a boolean array of two dimensions.
+    """
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise ValueError(f"expected a boolean mask (H, W), got {mask.dtype} {mask.shape}")
+    rows, columns = nearest_indices(mask.shape[0], size[0]), nearest_indices(mask.shape[1], size[1])
+    # Columns first, as whole pieces of memory: run-length codes are decoded column by column.
+    return mask.T.take(columns, axis=0).T.take(rows, axis=0)
 
 
-def nearest_indices(source: int, target: int) -> Tensor:
+def nearest_indices(source: int, target: int) -> np.ndarray:
     """For each of ``target`` cells the index (target,) int64 of the source cell under its centre."""
-    centres = (torch.arange(target, dtype=torch.float64) + 0.5) * (source / target)
-    return centres.floor().long().clamp(0, source - 1)
+    centres = (np.arange(target, dtype=np.float64) + 0.5) * (source / target)
+    return np.floor(centres).astype(np.int64).clip(0, source - 1)

@@ -28,15 +28,10 @@ class View:
         """(H, W) of what is shown."""
         return self.height, self.width
 
-    def picture(self, image: np.ndarray) -> np.ndarray:
-        """The window of an image (H, W, 3)."""
-        shown = image[self.top : self.top + self.height, self.left : self.left + self.width]
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """The window of an image (H, W, 3) or a mask (H, W)."""
+        shown = array[self.top : self.top + self.height, self.left : self.left + self.width]
         return shown[:, ::-1] if self.mirrored else shown
-
-    def masks(self, masks: Tensor) -> Tensor:
-        """The window of masks (N, H, W)."""
-        shown = masks[:, self.top : self.top + self.height, self.left : self.left + self.width]
-        return shown.flip(2) if self.mirrored else shown
 
     def boxes(self, boxes: Tensor) -> Tensor:
         """What is seen of boxes (N, 4) XYXY in pixels of the whole, in pixels of the window."""

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvplm.label.captioners import CaptionerSpec
+from mvplm.label.captioners import LIKELIEST, CaptionerSpec, Draw
 from mvplm.label.store import CaptionerInfo
 from mvplm.structures.choices import check_choice
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _END = 1 << 20
@@ -31,12 +32,13 @@ def describe_model(spec: CaptionerSpec) -> CaptionerInfo:
         model=spec.source,
         revision=revision,
         prompt=settings.prompt if asked else "",
-        decoding={"greedy": True, "max_new_tokens": settings.max_new_tokens, "dtype": settings.dtype},
+        decoding={"greedy": True, "max_new_tokens": settings.max_new_tokens, "dtype": settings.dtype}
+        | ({"drawn": {"temperature": settings.temperature, "top_p": settings.top_p}} if settings.samples > 1 else {}),
     )
 
 
 class HuggingFaceCaptioner:
-    """A model with its processor. Pictures of a batch are answered together, padded on the left, greedily.
+    """A model with its processor. Pictures of a batch are answered together, padded on the left.
 
     Args:
         spec: directory or Hub id, and how to run it.
@@ -71,7 +73,7 @@ class HuggingFaceCaptioner:
         if self.model.generation_config.pad_token_id is None:
             self.model.generation_config.pad_token_id = self.tokenizer.pad_token_id
 
-    def caption(self, images: "Sequence[Image]") -> list[str]:
+    def caption(self, images: "Sequence[Image]", draw: Draw = LIKELIEST) -> list[str]:
         """The models' answers, without the question and without special tokens."""
         import torch
 
@@ -82,11 +84,21 @@ class HuggingFaceCaptioner:
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=self.settings.max_new_tokens,
+                logits_processor=self._drawing(draw) if draw.sample else None,
             )
         asked = inputs.get("input_ids")
         if asked is not None and torch.equal(ids[:, : asked.shape[1]], asked):
             ids = ids[:, asked.shape[1] :]
         return [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+    def _drawing(self, draw: Draw) -> Any:
+        """What makes the largest score a draw at the temperature, from the seed of each picture."""
+        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+        steps: list[Any] = [TemperatureLogitsWarper(float(self.settings.temperature))]
+        if self.settings.top_p < 1:
+            steps.append(TopPLogitsWarper(float(self.settings.top_p)))
+        return LogitsProcessorList([*steps, _SeededNoise(draw.seeds(self.info.name))])
 
     def _inputs(self, images: "Sequence[Image]") -> dict[str, Any]:
         text = self._text
@@ -96,6 +108,26 @@ class HuggingFaceCaptioner:
         inputs = self.processor(images=pictures, return_tensors="pt", **questions).to(self.device)
         kind = self.model.dtype
         return {key: value.to(kind) if value.is_floating_point() else value for key, value in inputs.items()}
+
+
+class _SeededNoise:
+    """Adds Gumbel noise to the scores (B, K): their maximum is then a draw from their softmax.
+
+    Every row has a generator of its own, so that a picture's text does not depend on the others of its batch, as it
+    would with the one generator of ``do_sample``.
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        import torch
+
+        self._generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: "Tensor", scores: "Tensor") -> "Tensor":
+        """The noisy scores, float32."""
+        import torch
+
+        waits = [torch.empty(scores.shape[1]).exponential_(generator=generator) for generator in self._generators]
+        return scores.float() - torch.stack(waits).to(scores.device).log()
 
 
 def _load_processor(spec: CaptionerSpec) -> Any:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mvplm.data.views import image_ids
 from mvplm.label.captioners import CaptionerSpec
@@ -67,9 +67,10 @@ def label_records(
     settings: LabelSettings | None = None,
     progress: Progress | None = None,
 ) -> LabelSummary:
-    """Caption every picture with every captioner, except what ``store`` holds already.
+    """Caption every picture with every captioner, as often as it is to, except what ``store`` holds already.
 
-    Pictures that several records share are captioned once. What fails is noted and does not keep anything else from
+    The likeliest caption of every picture comes first, then the drawn ones. Pictures that several records share are
+    captioned once. What fails is noted and does not keep anything else from
     being done.
     """
     places: dict[int | str, int] = {}
@@ -78,12 +79,21 @@ def label_records(
     ids = {place: image_id for image_id, place in places.items()}
     settings = settings or LabelSettings()
     progress = progress or Progress()
-    summary = LabelSummary(wanted=len(ids) * len(specs))
+    summary = LabelSummary()
     for spec in specs:
-        todo = [place for place, image_id in ids.items() if image_id not in store.done[spec.name]]
-        summary.already += len(ids) - len(todo)
-        progress.begin(spec.name, done=len(ids) - len(todo), total=len(ids))
-        _OneCaptioner(spec, ids, store=store, settings=settings, progress=progress, summary=summary).run(backend, todo)
+        done = store.done[spec.name]
+        missing = [
+            [place for place, image_id in ids.items() if (image_id, sample) not in done]
+            for sample in range(spec.settings.samples)
+        ]
+        wanted = len(ids) * len(missing)
+        already = wanted - sum(map(len, missing))
+        summary.wanted += wanted
+        summary.already += already
+        progress.begin(spec.name, done=already, total=wanted)
+        captioner = _OneCaptioner(spec, ids, store=store, settings=settings, progress=progress, summary=summary)
+        for sample, todo in enumerate(missing):
+            captioner.run(backend, todo, sample=sample)
     return summary
 
 
@@ -104,9 +114,11 @@ class _OneCaptioner:
         self.settings, self.progress, self.summary = settings, progress, summary
         self.in_a_row = 0
 
-    def run(self, backend: Backend, todo: Sequence[int]) -> None:
+    def run(self, backend: Backend, todo: Sequence[int], *, sample: int) -> None:
+        """Caption ``todo`` for the time ``sample``; nothing once the captioner was set aside."""
+        self.spec = replace(self.spec, sample=sample)
         failed: dict[int, Failure] = {}
-        hopeless = False
+        hopeless = self.spec.name in self.summary.set_aside
         for attempt in range(self.settings.retries + 1):
             if not todo or hopeless:
                 break
@@ -127,12 +139,13 @@ class _OneCaptioner:
     def _take(self, batch: Sequence[Outcome], *, final: bool) -> dict[int, Failure]:
         """Write what succeeded; returns what failed by place."""
         name = self.spec.name
-        texts = [Caption(self.ids[o.place], name, o.text) for o in batch if o.text is not None]
+        sample = self.spec.sample
+        texts = [Caption(self.ids[o.place], name, o.text, sample) for o in batch if o.text is not None]
         if texts:
             self.store.add(texts)
             self.summary.written += len(texts)
         failed = {
-            o.place: Failure(self.ids[o.place], name, o.stage, o.error)
+            o.place: Failure(self.ids[o.place], name, o.stage, o.error, sample)
             for o in batch
             if o.text is None and o.stage != "load"
         }

@@ -1,8 +1,8 @@
-"""The folder that captions are collected in: one line per picture and captioner, none lost and none twice.
+"""The folder that captions are collected in: a line per picture, captioner and sample, none lost and none twice.
 
 ``DIR/store.json`` tells the data set and, for each captioner, its model, revision and prompt. ``DIR/captions/*.jsonl``
-are the shards, lines ``{"image_id", "captioner", "version", "text"}``. ``DIR/failures.jsonl`` lists calls that failed;
-they count as not done, so the next run tries them again.
+are the shards, lines ``{"image_id", "captioner", "version", "text"}``, with ``"sample"`` where it is not 0.
+``DIR/failures.jsonl`` lists calls that failed; they count as not done, so the next run tries them again.
 """
 
 import fcntl
@@ -50,11 +50,12 @@ class CaptionerInfo:
 
 @dataclass(frozen=True)
 class Caption:
-    """One caption: the text that ``captioner`` gave for ``image_id``."""
+    """One caption: the text that ``captioner`` gave for ``image_id``, the likeliest (sample 0) or another one."""
 
     image_id: ImageId
     captioner: str
     text: str
+    sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Failure:
     captioner: str
     stage: str
     error: str
+    sample: int = 0
 
 
 class CaptionStore:
@@ -95,7 +97,7 @@ class CaptionStore:
         self._lock = _lock(self.folder)
         try:
             self._versions = _describe(self.folder, dataset, captioners=captioners)
-            self.done: dict[str, set[ImageId]] = {name: set() for name in self._versions}
+            self.done: dict[str, set[tuple[ImageId, int]]] = {name: set() for name in self._versions}
             for caption in read_captions(self.folder):
                 self._mark(caption)
             shards = shards_of(self.folder)
@@ -120,27 +122,30 @@ class CaptionStore:
         Raises:
             ValueError: one is there already, or its captioner is unknown.
         """
-        keys = Counter((caption.captioner, caption.image_id) for caption in captions)
-        for (captioner, image_id), count in keys.items():
-            if count > 1 or image_id in self.done[captioner]:
-                raise ValueError(f"{captioner} has captioned image {image_id!r} already")
+        keys = Counter((caption.captioner, (caption.image_id, caption.sample)) for caption in captions)
+        for (captioner, key), count in keys.items():
+            if count > 1 or key in self.done[captioner]:
+                raise ValueError(f"{captioner} has captioned image {key[0]!r} already (sample {key[1]})")
         if self._lines >= self.shard_lines:
             self._journal.close()
             self._journal, self._lines = Journal(_shard(self.folder, len(shards_of(self.folder)))), 0
-        self._journal.append([{**asdict(c), "version": self._versions[c.captioner]} for c in captions])
+        self._journal.append([{**_line(c), "version": self._versions[c.captioner]} for c in captions])
         self._lines += len(captions)
         for caption in captions:
             self._mark(caption)
 
     def note(self, failures: Sequence[Failure]) -> None:
         """Write down calls that failed."""
-        self._failures.append([asdict(failure) for failure in failures])
+        self._failures.append([_line(failure) for failure in failures])
 
     def _mark(self, caption: Caption) -> None:
         done = self.done.setdefault(caption.captioner, set())
-        if caption.image_id in done:
-            raise ValueError(f"{self.folder}: {caption.captioner} captioned image {caption.image_id!r} twice")
-        done.add(caption.image_id)
+        if (caption.image_id, caption.sample) in done:
+            raise ValueError(
+                f"{self.folder}: {caption.captioner} captioned image {caption.image_id!r} twice "
+                f"(sample {caption.sample})"
+            )
+        done.add((caption.image_id, caption.sample))
 
 
 def read_captions(folder: str | Path) -> Iterator[Caption]:
@@ -152,18 +157,20 @@ def read_captions(folder: str | Path) -> Iterator[Caption]:
     for shard in shards_of(Path(folder)):
         for number, entry in enumerate(read_lines(shard), 1):
             try:
-                yield Caption(entry["image_id"], str(entry["captioner"]), str(entry["text"]))
+                yield Caption(
+                    entry["image_id"], str(entry["captioner"]), str(entry["text"]), int(entry.get("sample", 0))
+                )
             except KeyError as error:
                 raise ValueError(f"{shard}, line {number} has no {error}") from error
 
 
 def open_failures(folder: str | Path) -> list[Failure]:
-    """The last failure of every picture and captioner that still has no caption."""
-    done = {(caption.captioner, caption.image_id) for caption in read_captions(folder)}
-    last: dict[tuple[str, ImageId], Failure] = {}
+    """The last failure of every picture, captioner and sample that still has no caption."""
+    done = {(caption.captioner, (caption.image_id, caption.sample)) for caption in read_captions(folder)}
+    last: dict[tuple[str, tuple[ImageId, int]], Failure] = {}
     for entry in read_lines(Path(folder) / "failures.jsonl"):
         failure = Failure(**entry)
-        last[failure.captioner, failure.image_id] = failure
+        last[failure.captioner, (failure.image_id, failure.sample)] = failure
     return [failure for key, failure in last.items() if key not in done]
 
 
@@ -184,6 +191,11 @@ def read_description(folder: str | Path) -> dict[str, Any]:
     if not isinstance(described, dict) or described.get("format") != FORMAT:
         raise ValueError(f"{path} must have format {FORMAT}")
     return described
+
+
+def _line(entry: Caption | Failure) -> dict[str, Any]:
+    """The entry for a file; a first caption needs no number, as in stores that know no other."""
+    return {key: value for key, value in asdict(entry).items() if key != "sample" or value}
 
 
 def shards_of(folder: Path) -> list[Path]:
@@ -221,9 +233,12 @@ def _describe(folder: Path, dataset: Mapping[str, Any], *, captioners: Sequence[
             )
     for name, info in infos.items():
         known = before["captioners"].get(name, info)
+        info["decoding"] = {**known["decoding"], **json.loads(json.dumps(info["decoding"]))}
         for key in ("model", "revision", "prompt", "decoding"):
             corrected = key == "revision" and known[key].startswith(SOURCE) and info[key].startswith(SOURCE)
-            if known[key] != json.loads(json.dumps(info[key])) and not corrected:
+            # What a captioner that has given one caption of each picture draws further ones with is no contradiction.
+            added = key == "decoding" and "drawn" not in known[key] and {**info[key], **known[key]} == info[key]
+            if known[key] != info[key] and not corrected and not added:
                 raise ValueError(
                     f"captioner {name!r} of {folder} had {key} {known[key]!r}, now it is {info[key]!r}; "
                     f"give the new one another name: NAME=SPEC"

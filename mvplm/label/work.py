@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mvplm.label.captioners import Captioner, CaptionerSpec
+from mvplm.label.captioners import Captioner, CaptionerSpec, Draw
 from mvplm.structures import Record
 
 if TYPE_CHECKING:
@@ -63,21 +63,17 @@ class Worker:
                 return [Outcome(place, None, "load", _told(error)) for place in places]
             self._spec = spec
         assert self._captioner is not None
-        images, bad = {}, {}
+        images, bad, ids = {}, {}, []
         for place in places:
             try:
-                images[place] = self._read(place)
+                record = self._records[place]
+                images[place] = _picture(record)
+                ids.append(record.image_id)
             except Exception as error:
                 bad[place] = Outcome(place, None, "image", _told(error))
-        found = dict(zip(images, _ask(self._captioner, images), strict=True)) if images else {}
+        draw = Draw(spec.sample, tuple(ids))
+        found = dict(zip(images, _ask(self._captioner, images, draw=draw), strict=True)) if images else {}
         return [(bad | found)[place] for place in places]
-
-    def _read(self, place: int) -> "Image":
-        from PIL import Image
-
-        from mvplm.data.images import load_image
-
-        return Image.fromarray(load_image(self._records[place].image))
 
 
 class InProcess:
@@ -103,9 +99,17 @@ def in_batches(places: Sequence[int], size: int) -> Iterator[Sequence[int]]:
         yield places[start : start + size]
 
 
-def _ask(captioner: Captioner, images: "dict[int, Image]") -> list[Outcome]:
+def _picture(record: Record) -> "Image":
+    from PIL import Image
+
+    from mvplm.data.images import load_image
+
+    return Image.fromarray(load_image(record.image))
+
+
+def _ask(captioner: Captioner, images: "dict[int, Image]", *, draw: Draw) -> list[Outcome]:
     try:
-        texts = captioner.caption(list(images.values()))
+        texts = captioner.caption(list(images.values()), draw)
         if len(texts) != len(images):
             raise ValueError(f"{len(texts)} texts for {len(images)} pictures")
         for text in texts:

@@ -11,6 +11,9 @@ MODULE = """
 def near(images):
     return [f"A picture with {image.width} columns lies here on the wide table." for image in images]
 
+def several(images, sample):
+    return [f"Caption number {sample} tells of a picture with {image.width} columns." for image in images]
+
 def short(images):
     return ["A dog." for _ in images]
 
@@ -44,6 +47,18 @@ def test_label_refine_and_show(here: Path, capsys: pytest.CaptureFixture[str]):
     assert json.loads((here / "out" / "refine.json").read_text())["settings"]["min_words"] == 7
     assert main(["data", "show", "scenes/val", "num=1", "size=96", "captions_dir=out"]) == 0
     assert "96 columns" in " ".join(capsys.readouterr().out.replace("│", "").split())
+
+
+def test_several_captions_of_each_picture_reach_training(here: Path, capsys: pytest.CaptureFixture[str]):
+    from mvplm.data.catalog import get_dataset
+
+    both = ["--captioner", "a=captioners_here:several", "--captioner", "b=captioners_here:near"]
+    assert label(*both) == 0 and label(*both, "--set", "samples=3") == 0
+    assert "18 of 18 captions in out (12 new)" in capsys.readouterr().err
+    assert main(["label", "refine", "out"]) == 0
+    assert json.loads((here / "out" / "refine.json").read_text())["rejected"]["duplicate"] == 6
+    captions = get_dataset("scenes/val", num=3, size=96, captions_dir="out")[0].captions
+    assert len(captions) == 4 and sum(text.startswith("Caption number") for text in captions) == 3
 
 
 def test_failures_are_listed_and_end_with_1(here: Path, capsys: pytest.CaptureFixture[str]):

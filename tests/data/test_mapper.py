@@ -1,5 +1,6 @@
 """From records to samples: targets, prompts, repeatable draws."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -135,6 +136,15 @@ def test_lists_are_cut_in_training_where_the_prompt_would_grow_too_long(small_to
     assert len(prompts) > 1 and max(map(len, prompts)) <= length - 60 and parts.names == names
     there = torch.stack([prompt.name_spans[:, 1] > 0 for prompt in prompts])
     assert bool((there.sum(0) == 1).all())
+
+
+def test_names_that_wait_for_another_visit_are_told_once(small_tokenizer, small_record, caplog):
+    longest = max(len(small_tokenizer.encode(f" {name}")) + 1 for name in small_record().vocabulary.names)
+    mapper = make_mapper(small_tokenizer, settings=UnifySettings(names=NameSampling(max_tokens=longest)))
+    with caplog.at_level(logging.INFO):
+        samples = [mapper(small_record(), epoch=epoch) for epoch in range(8)]
+    assert {(len(sample.names), len(sample.target)) for sample in samples} == {(1, 1)}
+    assert len(caplog.records) == 1 and "wait for other visits" in caplog.text
 
 
 def test_a_picture_of_another_size_is_refused(small_tokenizer, small_record):

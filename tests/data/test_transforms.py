@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from mvplm.data.panoptic_png import ids_to_rgb, read_panoptic, rgb_to_ids, write_panoptic
-from mvplm.data.transforms import nearest_indices, resize_image, resize_masks, resized_size
+from mvplm.data.transforms import nearest_indices, resize_image, resize_mask, resized_size
 from mvplm.structures import BoxFormat, convert_boxes
 
 
@@ -45,12 +45,24 @@ def test_resize_copies():
 
 
 def test_masks_take_the_nearest_centre():
-    mask = torch.arange(5)[None, None] == 2
-    wide = resize_masks(mask, (1, 11))
+    mask = np.arange(5)[None] == 2
+    wide = resize_mask(mask, (1, 11))
     naive = [int((i + 0.5) * 5 / 11) == 2 for i in range(11)]
-    assert wide[0, 0].tolist() == naive
+    assert wide[0].tolist() == naive
     assert nearest_indices(4, 4).tolist() == [0, 1, 2, 3]
-    assert resize_masks(torch.zeros(0, 4, 4, dtype=torch.bool), (2, 3)).shape == (0, 2, 3)
+    with pytest.raises(ValueError, match="boolean mask"):
+        resize_mask(mask.astype(np.uint8), (1, 11))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_masks_of_any_memory_order_become_new_arrays(order):
+    mask = np.asarray(np.random.default_rng(0).random((7, 9)) > 0.5, order=order)
+    found = resize_mask(mask, (13, 4))
+    assert found.tolist() == [
+        [bool(mask[int((y + 0.5) * 7 / 13), int((x + 0.5) * 9 / 4)]) for x in range(4)] for y in range(13)
+    ]
+    resize_mask(mask, (7, 9))[:] = True
+    assert not mask.all()
 
 
 # Golden G60.

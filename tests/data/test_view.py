@@ -12,8 +12,8 @@ from mvplm.structures.masks import encode_mask
 
 def test_the_first_looks_are_the_whole_and_its_mirror_image() -> None:
     image = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)
-    assert (look((4, 6), 0, seed="a").picture(image) == image).all()
-    assert (look((4, 6), 1, seed="a").picture(image) == image[:, ::-1]).all()
+    assert (look((4, 6), 0, seed="a").cut(image) == image).all()
+    assert (look((4, 6), 1, seed="a").cut(image) == image[:, ::-1]).all()
 
 
 def test_windows_lie_inside_are_fixed_and_differ() -> None:
@@ -35,9 +35,9 @@ def test_boxes_masks_and_pictures_move_together(mirrored: bool) -> None:
     mask = np.zeros((20, 30), bool)
     mask[6:12, 8:20] = True
     view = View(4, 5, 12, 20, mirrored)
-    shown = view.masks(torch.from_numpy(mask)[None])[0]
-    assert (shown.numpy() == view.picture(np.repeat(mask[..., None], 3, 2))[..., 0]).all()
-    rows, columns = shown.any(1).nonzero().flatten(), shown.any(0).nonzero().flatten()
+    shown = view.cut(mask)
+    assert (shown == view.cut(np.repeat(mask[..., None], 3, 2))[..., 0]).all()
+    rows, columns = shown.any(1).nonzero()[0], shown.any(0).nonzero()[0]
     measured = [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
     assert view.boxes(torch.tensor([[8.0, 6.0, 20.0, 12.0]])).tolist() == [measured]
 

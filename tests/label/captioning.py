@@ -21,6 +21,12 @@ def size(images):
     return [f"The picture has {image.width} columns and a height of {image.height} rows." for image in images]
 
 
+def numbered(images, sample):
+    """Another one for each sample."""
+    calls.update([f"numbered {sample}"])
+    return [f"The text number {sample} says: {told(image)}" for image in images]
+
+
 def first(images):
     """Another one."""
     return [f"First of all there is {told(image)}" for image in images]

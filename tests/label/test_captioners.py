@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvplm.label.captioners import CaptionerSettings, parse_captioner
+from mvplm.label.captioners import CaptionerSettings, Draw, parse_captioner
 
 
 def pictures(count):
@@ -38,6 +38,11 @@ def test_wrong_specs_are_explained(tmp_path):
         parse_captioner(str(tmp_path)).describe()
     with pytest.raises(ValueError, match="prompt must not be empty"):
         CaptionerSettings(prompt=" ")
+    with pytest.raises(ValueError, match="samples must be at least 1, got 0"):
+        CaptionerSettings(samples=0)
+    for wrong in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": 1.5}):
+        with pytest.raises(ValueError, match="temperature must be positive and top_p in"):
+            CaptionerSettings(**wrong)
 
 
 def test_a_model_that_is_not_here_is_not_downloaded(monkeypatch):
@@ -114,6 +119,42 @@ def test_a_model_answers_each_picture_the_same_alone_and_in_a_batch(llava):
     together = captioner.caption(images)
     assert together == [captioner.caption([image])[0] for image in images]
     assert all(0 < len(text.split()) <= 5 and "ASSISTANT w" not in text and "<" not in text for text in together)
+
+
+def test_drawn_captions_depend_on_picture_captioner_and_sample_alone(llava):
+    settings = CaptionerSettings(prompt="w1 w2 w3", max_new_tokens=6, samples=3, temperature=1.0)
+    captioner, other = (parse_captioner(f"{name}={llava}", settings).load("cpu") for name in ("tiny", "other"))
+    images, ids = pictures(3), (7, "seven", 8)
+    likeliest = captioner.caption(images, Draw(0, ids))
+    assert likeliest == captioner.caption(images)
+    drawn = {sample: captioner.caption(images, Draw(sample, ids)) for sample in (1, 2)}
+    for sample, texts in drawn.items():
+        alone = [captioner.caption([i], Draw(sample, (key,)))[0] for i, key in zip(images, ids, strict=True)]
+        assert texts == alone == other_order(captioner, images, ids, sample)
+    texts = [*likeliest, *drawn[1], *drawn[2], *other.caption(images, Draw(1, ids))]
+    assert len(set(texts)) == 12
+    assert captioner.info.decoding["drawn"] == {"temperature": 1.0, "top_p": 1.0}
+
+
+def other_order(captioner, images, ids, sample):
+    return captioner.caption(images[::-1], Draw(sample, ids[::-1]))[::-1]
+
+
+def test_the_least_share_of_probability_draws_the_likeliest_text(llava):
+    settings = CaptionerSettings(prompt="w1 w2 w3", max_new_tokens=5, samples=2, top_p=1e-6)
+    captioner = parse_captioner(f"tiny={llava}", settings).load("cpu")
+    assert captioner.caption(pictures(2), Draw(1, (1, 2))) == captioner.caption(pictures(2))
+
+
+def test_seeded_noise_draws_from_the_softmax():
+    import torch
+
+    from mvplm.label.huggingface import _SeededNoise
+
+    scores = torch.tensor([0.5, 0.3, 0.2]).log().expand(4000, 3)
+    seeds = Draw(1, tuple(range(4000))).seeds("a")
+    drawn = torch.bincount(_SeededNoise(seeds)(torch.zeros(4000, 1), scores).argmax(1)) / 4000
+    torch.testing.assert_close(drawn, torch.tensor([0.5, 0.3, 0.2]), atol=0.03, rtol=0)
 
 
 def test_other_weights_have_another_revision(llava, tmp_path):

@@ -79,7 +79,7 @@ def test_captions_come_back_with_what_made_them(tmp_path):
     with opened(tmp_path) as store:
         store.add([Caption(1, "a", "one — ä"), Caption("1", "a", "other id"), Caption(1, "b", "")])
     with opened(tmp_path) as store:
-        assert store.done == {"a": {1, "1"}, "b": {1}}
+        assert store.done == {"a": {(1, 0), ("1", 0)}, "b": {(1, 0)}}
     assert [c.text for c in read_captions(tmp_path)] == ["one — ä", "other id", ""]
     known = read_description(tmp_path)["captioners"]["a"]
     assert (known["model"], known["revision"], known["prompt"]) == ("models/a", "r1", "What?")
@@ -98,6 +98,35 @@ def test_nothing_is_written_twice(tmp_path):
     shard.write_bytes(shard.read_bytes() * 2)
     with pytest.raises(ValueError, match="a captioned image 1 twice"):
         opened(tmp_path)
+
+
+def test_samples_are_kept_apart_and_a_store_without_them_goes_on(tmp_path):
+    with opened(tmp_path) as store:
+        store.add([Caption(1, "a", "x")])
+    before = shards_of(tmp_path)[0].read_text()
+    assert "sample" not in before
+    with opened(tmp_path) as store:
+        store.add([Caption(1, "a", "y", 1), Caption(1, "a", "z", 2)])
+        with pytest.raises(ValueError, match="captioned image 1 already \\(sample 2\\)"):
+            store.add([Caption(1, "a", "again", 2)])
+        store.note([Failure(1, "a", "captioner", "x", 3), Failure(1, "a", "captioner", "x", 2)])
+    text = shards_of(tmp_path)[0].read_text()
+    assert text.startswith(before) and [json.loads(line).get("sample") for line in text.splitlines()] == [None, 1, 2]
+    assert [(c.text, c.sample) for c in read_captions(tmp_path)] == [("x", 0), ("y", 1), ("z", 2)]
+    assert [f.sample for f in open_failures(tmp_path)] == [3]
+
+
+def test_what_further_captions_are_drawn_with_may_be_added_but_not_changed(tmp_path):
+    def info(**decoding):
+        return CaptionerInfo("a", "models/a", "r1", "What?", {"greedy": True, **decoding})
+
+    warm, hot = ({"temperature": value} for value in (0.7, 1.2))
+    for told in (info(), info(drawn=warm), info(), info(drawn=warm)):
+        opened(tmp_path, told).__exit__()
+    assert read_description(tmp_path)["captioners"]["a"]["decoding"] == {"greedy": True, "drawn": warm}
+    for other in (info(drawn=hot), info(dtype="float16")):
+        with pytest.raises(ValueError, match="had decoding"):
+            opened(tmp_path, other)
 
 
 def test_shards_follow_one_another(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from mvplm.label import journal
-from mvplm.label.captioners import parse_captioner
+from mvplm.label.captioners import CaptionerSettings, parse_captioner
 from mvplm.label.processes import Processes
 from mvplm.label.progress import Progress, ShownProgress
 from mvplm.label.run import LabelSettings, label_records
@@ -23,8 +23,8 @@ from mvplm.structures import Record
 FOUR = ("corner", "size", "first", "last")
 
 
-def label(folder, records, *names, backend=None, **settings):
-    specs = [parse_captioner(f"{name}=captioning:{name}") for name in names]
+def label(folder, records, *names, backend=None, samples=1, **settings):
+    specs = [parse_captioner(f"{name}=captioning:{name}", CaptionerSettings(samples=samples)) for name in names]
     infos = [spec.describe() for spec in specs]
     with CaptionStore(folder, dataset={"name": "d"}, captioners=infos) as store:
         return label_records(
@@ -32,17 +32,23 @@ def label(folder, records, *names, backend=None, **settings):
         )
 
 
-def expected(records, *names):
+def expected(records, *names, samples=1):
     from PIL import Image
+
+    def text(image, name, sample):
+        return getattr(captioning, name)([image], *([sample] if name == "numbered" else []))[0]
 
     images = [Image.fromarray(record.image) for record in records]
     return {
-        (r.image_id, n): getattr(captioning, n)([i])[0] for r, i in zip(records, images, strict=True) for n in names
+        (record.image_id, name, sample): text(image, name, sample)
+        for record, image in zip(records, images, strict=True)
+        for name in names
+        for sample in range(samples)
     }
 
 
 def written(folder):
-    found = [((c.image_id, c.captioner), c.text) for c in read_captions(folder)]
+    found = [((c.image_id, c.captioner, c.sample), c.text) for c in read_captions(folder)]
     assert len(dict(found)) == len(found)
     return dict(found)
 
@@ -61,6 +67,36 @@ def test_what_is_done_is_not_asked_again(tmp_path, records):
     assert captioning.calls["corner"] == 2
     label(tmp_path, records[:20], "corner")
     assert captioning.calls["corner"] == 3 and written(tmp_path) == expected(records[:20], "corner")
+
+
+def test_one_captioner_gives_several_captions_and_more_later(tmp_path, records):
+    captioning.calls.clear()
+    assert label(tmp_path, records[:9], "numbered").complete
+    done = label(tmp_path, records[:9], "numbered", samples=3)
+    assert done.complete and (done.wanted, done.already, done.written) == (27, 9, 18)
+    assert captioning.calls == {"numbered 0": 2, "numbered 1": 2, "numbered 2": 2}
+    fewer = label(tmp_path, records[:9], "numbered", samples=2)
+    assert fewer.complete and fewer.written == 0
+    assert written(tmp_path) == expected(records[:9], "numbered", samples=3)
+
+
+def test_a_function_that_knows_no_samples_is_asked_again(tmp_path, records):
+    captioning.calls.clear()
+    assert label(tmp_path, records[:5], "corner", samples=3).complete
+    assert captioning.calls["corner"] == 3 and written(tmp_path) == expected(records[:5], "corner", samples=3)
+
+
+def test_one_loaded_captioner_gives_every_sample(tmp_path, records, monkeypatch):
+    loads = Counter()
+    monkeypatch.setattr(captioning.Loaded, "__init__", lambda self: loads.update(["loaded"]))
+    assert label(tmp_path, records[:3], "Loaded", samples=4).written == 12 and loads["loaded"] == 1
+
+
+def test_failed_samples_are_told_apart_and_a_captioner_set_aside_draws_no_more(tmp_path, records):
+    done = label(tmp_path, records[:2], "broken", samples=2, retries=0)
+    assert sorted(f.sample for f in open_failures(tmp_path)) == [0, 0, 1, 1] and len(done.failures) == 4
+    again = label(tmp_path, records[:2], "broken", samples=2, retries=0, give_up=2)
+    assert [f.sample for f in again.failures] == [0, 0] and "broken" in again.set_aside
 
 
 def test_pictures_of_several_records_are_captioned_once(tmp_path, records):
@@ -131,7 +167,7 @@ class _Dying:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _label_and_die(folder, records, after: int) -> None:
+def _label_and_die(folder, records, after: int, names, samples: int) -> None:
     dying = _Dying(after)
     write, sync = os.write, os.fsync
 
@@ -156,22 +192,23 @@ def _label_and_die(folder, records, after: int) -> None:
 
     captioned.__module__ = corner.__module__
     captioning.corner = captioned
-    label(folder, records, *FOUR, batch_size=3)
+    label(folder, records, *names, samples=samples, batch_size=3)
 
 
+@pytest.mark.parametrize(("names", "samples"), [(FOUR, 1), (("numbered", "corner"), 2)])
 @pytest.mark.parametrize("seed", range(4))
-def test_five_kills_lose_and_repeat_nothing(tmp_path, records, seed):
+def test_five_kills_lose_and_repeat_nothing(tmp_path, records, seed, names, samples):
     """In forked processes, so that nothing has to be imported again."""
     rng, context = random.Random(seed), multiprocessing.get_context("fork")
     for _ in range(5):
-        run = context.Process(target=_label_and_die, args=(tmp_path, records, rng.randint(6, 26)))
+        run = context.Process(target=_label_and_die, args=(tmp_path, records, rng.randint(6, 26), names, samples))
         run.start()
         run.join()
         assert run.exitcode == -signal.SIGKILL
     before = len(written(tmp_path))
-    done = label(tmp_path, records, *FOUR, batch_size=3)
+    done = label(tmp_path, records, *names, samples=samples, batch_size=3)
     assert done.already == before and 0 < before < 160 and done.complete
-    assert written(tmp_path) == expected(records, *FOUR)
+    assert written(tmp_path) == expected(records, *names, samples=samples)
 
 
 def test_progress_tells_counts_speed_and_time_left(monkeypatch):

@@ -63,6 +63,21 @@ def test_wrong_input_ends_with_2(tool, capsys):
     assert "mvplm-tiny-scenes" in capsys.readouterr().err
 
 
+def test_absent_photos_end_with_2(tool, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MVPLM_DATASETS", str(tmp_path))
+    assert tool.main(["loader", "--quick"]) == 2
+    assert "MVPLM_DATASETS" in capsys.readouterr().err
+
+
+def test_the_loader_is_measured_alone_and_in_training(tool):
+    scenes = {"dataset": "scenes/train", "options": {"num": 20, "size": 96}, "task": "panoptic"}
+    loader = tool.load(tool.COMMANDS / "loader.py")
+    rows = loader.compare({"drawn": scenes}, size=64, batch=1, workers=0, batches=2, steps=1)
+    found = {row.name: row for row in rows}
+    assert found["drawn: loader alone"].value > 0 and found["training step"].value > 0
+    assert 0 < found["waiting for batches"].value < 1 and found["waiting for batches"].bar == "<= 0.05"
+
+
 def test_deformable_attention_is_measured_in_table_file_and_picture(tool, tmp_path, capsys):
     files = ["--json", str(tmp_path / "new" / "rows.json"), "--plot", str(tmp_path / "rows.png")]
     assert tool.main(["deform_attn", "--quick", *files]) == 0

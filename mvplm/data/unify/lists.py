@@ -1,6 +1,5 @@
 """From candidates to a conversation: budget, order, response, targets (word family)."""
 
-import logging
 import random
 from collections.abc import Callable, Sequence
 
@@ -9,7 +8,6 @@ from mvplm.prompts import NO_OBJECT_NAME, OBJECT_NAME, Conversation, compose_res
 from mvplm.structures import Record
 
 STUFF_TASKS = ("panoptic", "semantic")
-_log = logging.getLogger(__name__)
 
 
 def unify_list(
@@ -24,7 +22,8 @@ def unify_list(
 ) -> Unified:
     """The conversation over ``candidates`` and the targets they stand for.
 
-    In training the list is cut to the token budget, freshly ordered and answered; in evaluation it stays as given.
+    In training the list is fitted to the token budget (see :func:`fit_budget`), freshly ordered and answered; in
+    evaluation it stays as given.
     """
     kept, response = list(candidates), settings.closing
     # Nothing is drawn where nothing can come of it, so that runs without the word "object" keep their draws.
@@ -66,7 +65,12 @@ def unify_list(
         annotations=tuple(pairs),
         family="word",
         task=task,
+        waiting=_positives(candidates) - _positives(kept),
     )
+
+
+def _positives(candidates: Sequence[Candidate]) -> int:
+    return sum(bool(candidate.annotations) for candidate in candidates)
 
 
 def _respond(
@@ -107,32 +111,48 @@ def fit_budget(
 ) -> list[Candidate]:
     """Candidates, in their order, whose names take at most ``budget`` tokens, ``name_cost`` more for each name.
 
-    Random negatives go first; if the names of the objects alone are too long, random ones go with their objects, and a
-    log message says so.
+    Random negatives go first. Where the names of the objects alone are too long, they are cut at random into parts that
+    fit, and this visit asks for one part, each as likely as the others: over its visits every object is asked for
+    equally often. Negatives fill what the part leaves free.
 
     Raises:
-        ValueError: not even one name fits.
+        ValueError: a name with objects does not fit even alone, or no name fits; the message names the image.
     """
     kept = list(candidates)
     if budget is None:
         return kept
     costs = [count_tokens(f" {candidate.name}") + name_cost for candidate in kept]
-    total = sum(costs)
     negatives = [i for i, candidate in enumerate(kept) if not candidate.annotations]
     positives = [i for i, candidate in enumerate(kept) if candidate.annotations]
     rng.shuffle(negatives)
     rng.shuffle(positives)
-    dropped: set[int] = set()
-    for index in negatives + positives:
+    for index in positives:
+        if costs[index] > budget:
+            raise ValueError(
+                f"image {image_id}: the name {kept[index].name!r} takes {costs[index]} tokens, more than the {budget} "
+                "of the whole list; raise names.max_tokens (and prompt.max_length)"
+            )
+    parts = _parts(positives, costs, budget=budget)
+    chosen = set(rng.choice(parts) if len(parts) > 1 else positives)
+    total = sum(costs[index] for index in chosen) + sum(costs[index] for index in negatives)
+    for place, index in enumerate(negatives):
         if total <= budget:
+            chosen.update(negatives[place:])
             break
-        dropped.add(index)
         total -= costs[index]
-    if len(dropped) == len(kept):
+    if not chosen:
         raise ValueError(f"image {image_id}: no name fits into {budget} tokens")
-    lost = [kept[i].name for i in positives if i in dropped]
-    if lost:
-        _log.warning(
-            "image %s: names over the budget of %d tokens, dropped with their objects: %s", image_id, budget, lost
-        )
-    return [candidate for i, candidate in enumerate(kept) if i not in dropped]
+    return [candidate for i, candidate in enumerate(kept) if i in chosen]
+
+
+def _parts(indices: Sequence[int], costs: Sequence[int], *, budget: int) -> list[list[int]]:
+    """``indices`` in order, cut wherever the next one would take a part over the budget; each fits alone."""
+    parts: list[list[int]] = []
+    left = 0
+    for index in indices:
+        if not parts or costs[index] > left:
+            parts.append([])
+            left = budget
+        parts[-1].append(index)
+        left -= costs[index]
+    return parts

@@ -29,7 +29,8 @@ class NameSampling:
         sizes: (low, high) total number of names drawn from a large vocabulary, present names included.
         phrase_negatives: (low, high) number of phrases of other images added to a grounding list.
         shuffle: fresh order of the names in the prompt at each visit (else the caller's order).
-        max_tokens: most tokens the names and their separators may take; needs ``count_tokens``. None: no limit.
+        max_tokens: most tokens the names and their separators may take; needs ``count_tokens``. None: no limit. Absent
+            names give way first; present names that are too long together are asked for in parts, one part a visit.
     """
 
     full_limit: int = 150
@@ -107,6 +108,7 @@ class Unified:
         annotations: pairs (annotation, index into ``names``) of the objects to find; crowd regions are left out.
         family, task: of the sample.
         expression: the expression asked for (sentence family), else None.
+        waiting: names with objects that found no room in this visit's list and are asked for at other visits.
     """
 
     conversation: Conversation
@@ -117,6 +119,7 @@ class Unified:
     family: str
     task: str
     expression: Expression | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Unification: names, negatives, order, budget, expressions and captions of training and evaluation samples."""
 
-import logging
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -134,18 +134,46 @@ def test_budget_drops_negatives_first():
     assert {name for unified in lists for name in unified.names} == {"name 0", "name 1", "name 3", "name 4", "name 5"}
 
 
-def test_budget_then_drops_positives_with_their_targets_and_says_so(caplog):
-    settings = UnifySettings(names=NameSampling(max_tokens=6), response_kind="existing_objects")
-    with caplog.at_level(logging.WARNING):
-        lists = [run(record(), "panoptic", seed=s, settings=settings, count_tokens=count_words) for s in range(30)]
-    assert "dropped with their objects" in caplog.text and "image 7" in caplog.text
+def visits(sample, budget, *, count=300, **extra):
+    settings = UnifySettings(names=NameSampling(full_probability=1.0, max_tokens=budget), **extra)
+    return [run(sample, "panoptic", seed=s, settings=settings, count_tokens=count_words) for s in range(count)]
+
+
+def test_names_of_objects_over_the_budget_are_asked_for_in_parts():
+    """Seven names of 3 tokens and lists of 9: every visit holds three of them or one, with exactly their objects."""
+    sample = record(names=9, annotations=tuple(things(label) for label in (0, 1, 2, 3, 4, 5, 6, 0)))
+    lists = visits(sample, 9)
+    asked = Counter()
     for unified in lists:
-        check_labels(unified, record())
-        assert len(unified.names) == 2 == len({label for _, label in unified.annotations})
-        assert set(unified.conversation.response[len("There exists ") : -1].split(", ")) == set(unified.names)
-    assert len({unified.names for unified in lists}) == 3
+        check_labels(unified, sample)
+        present = [name for label, name in enumerate(unified.names) if label in dict(unified.annotations).values()]
+        assert len(unified.names) == 3 and len(present) in (3, 1) and unified.waiting == 7 - len(present)
+        of_them = [a for a in sample.annotations if sample.vocabulary.names[a.label] in present]
+        assert sorted(a.id for a, _ in unified.annotations) == sorted(a.id for a in of_them)
+        asked.update(present)
+    assert set(asked) == {f"name {i}" for i in range(7)}
+    assert all(abs(count - 100) < 35 for count in asked.values()), "of 300 visits every name has a third"
+    assert any({"name 7", "name 8"} <= set(unified.names) for unified in lists), "negatives fill a short part"
+
+
+@pytest.mark.parametrize("budget", range(3, 12))
+def test_no_list_is_empty_or_over_the_budget_and_none_waits_without_need(budget):
+    for unified in visits(record(), budget, count=40):
+        assert 1 <= len(unified.names) <= budget // 3 and unified.annotations
+        assert (unified.waiting > 0) == (budget < 9)
+
+
+def test_the_response_of_a_part_names_its_objects_only():
+    for unified in visits(record(), 6, count=30, response_kind="existing_objects"):
+        present = {unified.names[label] for _, label in unified.annotations}
+        assert set(unified.conversation.response[len("There exists ") : -1].split(", ")) == present
+
+
+def test_names_that_fit_nowhere_are_an_error():
+    with pytest.raises(ValueError, match="image 7: the name 'name .' takes 3 tokens, more than the 2 .*max_tokens"):
+        visits(record(), 2, count=1)
     with pytest.raises(ValueError, match="image 7: no name fits into 2 tokens"):
-        run(record(), "panoptic", settings=UnifySettings(names=NameSampling(max_tokens=2)), count_tokens=count_words)
+        visits(record(annotations=()), 2, count=1)
 
 
 def test_room_is_shared_with_the_response():
