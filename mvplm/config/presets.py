@@ -58,16 +58,25 @@ def _full_size(swin: str, phi: str) -> dict[str, Any]:
     return {"model": chosen} if chosen else {}
 
 
-_LITE_ENCODER = {"kind": "timm", "name": "tf_efficientnet_lite0", "train": False}
-_LITE: dict[str, Any] = {
+# For small sets of photos on CPUs: what is frozen is computed once, and the memory has no fine level.
+_PHOTOS: dict[str, Any] = {
     **_TINY,
-    "model": {**_TINY["model"], "encoder": _LITE_ENCODER},
+    "model": {
+        **_TINY["model"],
+        "encoder": {"kind": "timm", "name": "tf_efficientnet_lite0", "train": False},
+        "llm": {**_TINY["model"]["llm"], "reads": "names"},
+        "classifier": {"word": "sigmoid_focal"},
+        "query": {**_TINY["model"]["query"], "fusion": "visual_only"},
+        "pixel_decoder": {**_TINY["model"]["pixel_decoder"], "finest": 16},
+    },
     "image": {"size": 320, "mean": [127.0, 127.0, 127.0], "std": [128.0, 128.0, 128.0]},
+    "prompt": {"max_length": 512, "order": "instruction_first"},
+    "response": {"kind": "none"},
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mvplm-tiny": _TINY,
-    "mvplm-tiny-lite0": _LITE,
+    "mvplm-tiny-photos": _PHOTOS,
     **{f"mvplm-swin-{swin}-phi-{phi}": _full_size(swin, phi) for phi in _PHIS for swin in _SWINS},
 }
 """Configuration trees by architecture name."""
