@@ -321,7 +321,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
 
 
 def run_stages(plan: Plan) -> None:
-    """Do what is not done yet; the report is written after every stage."""
+    """Do what is not done yet; the report is written after every evaluation and at the end."""
     stages = make_stages(plan)
     ledger = Ledger.open(plan.out / "stages.json")
     waiting = [stage for stage in stages if not ledger.is_done(stage)]
@@ -335,7 +335,8 @@ def run_stages(plan: Plan) -> None:
         print(f"[{place}/{len(stages)}] {stage.key}{about}", flush=True)
         with ledger.timing(stage):
             stage.run()
-        write_report(plan, ledger)
+        if stage.kind == "evaluate":
+            write_report(plan, ledger)
     write_report(plan, ledger)
 
 
