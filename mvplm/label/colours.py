@@ -77,6 +77,12 @@ def to_hsv(image: np.ndarray) -> np.ndarray | None:
     return hsv if float(hsv[..., 1].mean()) >= _COLOURLESS else None
 
 
+def colour_masks(hsv: np.ndarray) -> dict[str, np.ndarray]:
+    """Pixels that certainly are of a colour, bool (H, W) by its name, of ``to_hsv``'s (H, W, 3)."""
+    pixels = hsv.reshape(-1, 3)
+    return {name: span.holds(pixels).reshape(hsv.shape[:2]) for name, span in _CERTAIN.items()}
+
+
 def colour_shares(hsv: np.ndarray, mask: np.ndarray) -> ColourShares | None:
     """Colours below a mask (H, W), its border left out where enough remains; None for too few pixels to tell.
 
