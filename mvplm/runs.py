@@ -155,7 +155,13 @@ def _evaluation_function(config: Config, tokenizer: PromptTokenizer) -> Callable
 
 
 def run_evaluation(
-    config: Config, *, weights: str | Path | None = None, limit: int = 0, out: str | Path, show: bool = True
+    config: Config,
+    *,
+    weights: str | Path | None = None,
+    limit: int = 0,
+    out: str | Path,
+    show: bool = True,
+    pictures: int = 0,
 ) -> dict[str, float]:
     """Evaluate every set of ``config.eval`` and write ``metrics.json`` into ``out``.
 
@@ -166,6 +172,7 @@ def run_evaluation(
         limit: only so many records of each set; 0 takes what the configuration says.
         out: directory for ``metrics.json``.
         show: print the table.
+        pictures: so many answers of each set are drawn in ``report.html``; 0 draws none.
 
     With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
@@ -193,6 +200,10 @@ def run_evaluation(
         },
         data={"sets": sets, **_data_versions(config)},
     )
+    if pictures:
+        from mvplm.pictures import write_report
+
+        write_report(perceiver, config, metrics=metrics, out=out, count=pictures)
     if show:
         from rich.console import Console
 

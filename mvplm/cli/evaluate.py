@@ -18,19 +18,21 @@ def evaluate(
         str | None, typer.Option(help="Shipped weights or a directory; default: the newest of the run.")
     ] = None,
     limit: Annotated[int, typer.Option(min=0, help="Only so many records of each set; 0: all.")] = 0,
+    pictures: Annotated[int, typer.Option(min=0, help="So many answers of each set, drawn in OUT/report.html.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json.", show_default=False)],
 ) -> None:
-    """Measure a model on the sets of a config file; writes OUT/metrics.json."""
+    """Measure a model on the sets of a config file; writes OUT/metrics.json, and pictures on request."""
     from mvplm.config import load_config
 
     config = load_config(config_file, overrides or [])
 
     from mvplm.runs import run_evaluation
 
-    run_evaluation(config, weights=weights, limit=limit, out=out)
-    say(f"Written: {out / 'metrics.json'}", style="green")
+    run_evaluation(config, weights=weights, limit=limit, out=out, pictures=pictures)
+    written = [out / "metrics.json", *([out / "report.html"] if pictures else [])]
+    say(f"Written: {', '.join(map(str, written))}", style="green")
 
 
 COMMANDS = {
-    "evaluate": (evaluate, "mvplm evaluate --config-file configs/quick/scenes.yaml --limit 100 --out outputs/eval")
+    "evaluate": (evaluate, "mvplm evaluate --config-file configs/quick/scenes.yaml --pictures 4 --out outputs/eval")
 }

@@ -236,7 +236,7 @@ def test_train_and_evaluate_call_the_library(monkeypatch: pytest.MonkeyPatch, tm
     assert main(["train", "--config-file", str(path), "--resume", "train.seed=5"]) == 0
     assert (calls[0][0].train.steps, calls[0][0].train.seed, calls[0][1]) == (7, 5, True)
     assert main(["evaluate", "--config-file", str(path), "--weights", "w", "--limit", "2", "--out", "o"]) == 0
-    assert calls[1][1] == {"weights": "w", "limit": 2, "out": Path("o")}
+    assert calls[1][1] == {"weights": "w", "limit": 2, "out": Path("o"), "pictures": 0}
     ended.interrupted = "SIGINT"
     assert main(["train", "--config-file", str(path)]) == 130
 

@@ -50,12 +50,14 @@ def written(perceiver: Perceiver, tmp_path_factory: pytest.TempPathFactory) -> d
     path = tiny_yaml(folder, {"eval": {"sets": small_sets(), "batch_size": 5}, "infer": {"mode": "skip"}})
     out = folder / "deep" / "out"
     order = ["evaluate", "--config-file", str(path), "--weights", str(model), "--limit", "4", "--out", str(out)]
-    assert main(order) == 0
-    return json.loads((out / "metrics.json").read_text())
+    assert main([*order, "--pictures", "1"]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert sorted(path.name for path in (out / "pictures").iterdir()) == sorted(f"{name}_0.png" for name in SETS)
+    return json.loads((out / "metrics.json").read_text()) | {"page": page}
 
 
 def test_metrics_have_the_fixed_names_and_are_percent(written: dict):
-    assert set(written) == {"metrics", "protocol", "data", "versions"}
+    assert set(written) == {"metrics", "protocol", "data", "versions", "page"}
     assert set(written["metrics"]) == KEYS
     assert all(isinstance(value, float) and 0 <= value <= 100 for value in written["metrics"].values())
 
@@ -68,6 +70,12 @@ def test_it_stands_there_how_and_on_what_it_was_measured(written: dict):
     assert written["protocol"]["mode"] == "skip" and written["protocol"]["weights"].endswith("model")
     assert len(written["protocol"]["config_hash"]) == 12 and written["protocol"]["post"]["top_k"] == 100
     assert written["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+
+
+def test_the_report_shows_an_answer_of_every_set_and_the_numbers(written: dict):
+    page = written["page"]
+    assert page.count("<img") == len(SETS) and page.count("in the picture") == len(SETS)
+    assert all(name in page for name in written["metrics"])
 
 
 def measure(perceiver: Perceiver, out: Path, monkeypatch: pytest.MonkeyPatch, *, lie=lambda answer: answer, limit=4):
