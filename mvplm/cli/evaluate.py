@@ -25,9 +25,11 @@ def evaluate(
 
     config = load_config(config_file, overrides or [])
 
+    from mvplm.engine import leave_processes
     from mvplm.runs import run_evaluation
 
     run_evaluation(config, weights=weights, limit=limit, out=out)
+    leave_processes()
     say(f"Written: {out / 'metrics.json'}", style="green")
 
 

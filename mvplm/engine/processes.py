@@ -36,6 +36,20 @@ def _join_afresh(device: str) -> None:
     )
 
 
+def leave_processes() -> None:
+    """Wait until all processes have come to the end of their work, then close the connections; alone, nothing happens.
+
+    It is the last thing a process does with the others. After an error it must not be called: a process that broke
+    never comes, and the launcher ends those that are left.
+    """
+    from accelerate import PartialState
+
+    if distributed.is_available() and distributed.is_initialized():
+        state = PartialState()
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
 def rank_and_world() -> tuple[int, int]:
     """Number of this process and how many there are; (0, 1) when it runs alone."""
     if not (distributed.is_available() and distributed.is_initialized()):
