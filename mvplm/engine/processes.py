@@ -5,15 +5,21 @@ import os
 import torch
 from torch import distributed
 
+from mvplm.engine.parallel import launched_plan
+
 
 def join_processes(device: str = "auto") -> None:
     """Meet the other processes of a launched run; alone, nothing happens. Calling it again does nothing.
 
     Args:
         device: "auto" (the fastest present) or "cpu", as in ``TrainerSettings``.
+
+    Raises:
+        ValueError: the run was launched in a way that is not supported.
     """
     from accelerate import PartialState
 
+    launched_plan()
     if started_again() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         _join_afresh(device)
     PartialState(cpu=device == "cpu")
