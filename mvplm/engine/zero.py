@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from mvplm.engine.optim import ParameterGroup, optimizer_states
 from mvplm.engine.parallel import Replicated
@@ -87,6 +87,7 @@ class Zero(Replicated):
             "zero_optimization": self.section,
         }
         self._engine = deepspeed.initialize(model=step, optimizer=optimizer, config=config, dist_init_required=False)[0]
+        self._begin(optimizer)
         return self._engine
 
     def exchange(self, step: nn.Module, *, wanted: bool) -> None:
@@ -106,7 +107,7 @@ class Zero(Replicated):
         loss: Tensor,
         clip_norm: float | None,
     ) -> tuple[Tensor, Tensor]:
-        """As of ``Replicated``. DeepSpeed itself skips a step whose gradients are not finite; their norm is then inf."""
+        """As of ``Replicated``. DeepSpeed itself skips a step whose gradients are not finite and gives inf as norm."""
         optimizer.found_inf = (~torch.isfinite(loss)).float()  # type: ignore[attr-defined]
         self._engine.step()
         norm = torch.as_tensor(self._engine.get_global_grad_norm(), device=self.device, dtype=torch.float32)
@@ -123,8 +124,6 @@ class Zero(Replicated):
         """Complete state of the optimiser for a checkpoint, named ``<parameter>/<key>``; every process must call it."""
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        if not optimizer.state:
-            return {}
         count = next(iter(optimizer.state.values()))["step"]
         found: dict[str, Tensor] = {}
         for name, parameter in _named(groups):
@@ -135,13 +134,11 @@ class Zero(Replicated):
 
     def load_model(self, model: nn.Module, path: Path) -> None:
         """Take complete weights from a safetensors file; errors as of ``load_weights``."""
-        from deepspeed.utils import safe_set_full_fp32_param
-
         with self._gathered(model, changed=True):
             load_weights(model, path)
             for parameter in model.parameters():
                 if parameter.requires_grad:
-                    safe_set_full_fp32_param(parameter, parameter.detach())
+                    self._put(parameter, parameter.detach())
 
     def load_optimizer(
         self,
@@ -157,34 +154,55 @@ class Zero(Replicated):
         Raises:
             ValueError: as of ``restore_optimizer``.
         """
-        from deepspeed.utils import safe_set_full_optimizer_state
-
         states = optimizer_states(groups, tensors)
-        if not states:
-            return
-        count = max(state["step"] for state in states.values())
-        for share in self._shares():
-            moments = {key: torch.zeros_like(share) for key in _MOMENTS}
-            optimizer.state[share] = {"step": count.to(share.device, copy=True), **moments}
-        if not self.sharded:
-            # Otherwise done by the first step: ties the state of each share to the parameters in it.
-            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
+        count = max((float(state["step"]) for state in states.values()), default=0.0)
+        for share in optimizer.state.values():
+            share["step"].fill_(count)
         for name, parameter in _named(groups):
-            for key in _MOMENTS if name in states else ():
-                safe_set_full_optimizer_state(parameter, states[name][key].to(self.device), key)
+            shape = getattr(parameter, "ds_shape", parameter.shape)
+            for key in _MOMENTS:
+                value = states[name][key] if name in states else torch.zeros(shape)
+                self._put(parameter, value.to(self.device), key=key)
 
-    def _shares(self) -> list[Tensor]:
-        """The flat tensors that the optimiser of this process steps."""
+    def _put(self, parameter: nn.Parameter, value: Tensor, *, key: str | None = None) -> None:
+        """Give DeepSpeed a complete tensor: the optimiser's state ``key`` of a parameter, or without it, its values."""
+        from deepspeed import utils
+
+        if self.sharded:
+            value, put_values = self._share(value, parameter), utils.safe_set_local_fp32_param
+            put_state = utils.safe_set_local_optimizer_state
+        else:
+            put_values, put_state = utils.safe_set_full_fp32_param, utils.safe_set_full_optimizer_state
+        if key is None:
+            put_values(parameter, value)
+        else:
+            put_state(parameter, value, key)
+
+    def _share(self, value: Tensor, parameter: nn.Parameter) -> Tensor:
+        """What this process holds of a complete tensor. DeepSpeed's own way to it fails where shares are uneven."""
+        size = parameter.ds_tensor.numel()
+        filled = nn.functional.pad(value.flatten(), (0, size * self.processes - value.numel()))
+        return filled[size * distributed.get_rank() :][:size]
+
+    def _begin(self, optimizer: torch.optim.Optimizer) -> None:
+        """Make the state of every flat share of parameters.
+
+        Left to the first step, DeepSpeed's stage 2 would tie it to the parameters of the first group alone.
+        """
         zero = self._engine.optimizer
-        return list(zero.fp32_partitioned_groups_flat if self.sharded else zero.single_partition_of_fp32_groups)
+        for share in zero.fp32_partitioned_groups_flat if self.sharded else zero.single_partition_of_fp32_groups:
+            moments = {key: torch.zeros_like(share, requires_grad=False) for key in _MOMENTS}
+            optimizer.state[share] = {"step": torch.zeros((), device=share.device), **moments}
+        if not self.sharded:
+            zero._lazy_init_hp_params_optimizer_state()
 
     def _gathered(self, model: nn.Module, *, changed: bool) -> AbstractContextManager[Any]:
         """Within the block ``model`` has all its weights; those of the first process are shared out if ``changed``."""
         if not self.sharded:
             return nullcontext()
-        from deepspeed.zero import GatheredParameters
+        import deepspeed
 
-        return GatheredParameters(list(model.parameters()), modifier_rank=0 if changed else None)
+        return deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0 if changed else None)
 
 
 def _named(groups: Sequence[ParameterGroup]) -> Iterator[tuple[str, nn.Parameter]]:
