@@ -118,6 +118,6 @@ def test_the_launcher_decides(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
     plan = launched_plan()
     assert (plan.sharded, plan.reshard, plan.offload) == (True, False, True)
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(ValueError, match="DeepSpeed is not supported; fsdp.yaml and fsdp_zero2.yaml"):
+    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
+    with pytest.raises(ValueError, match="Megatron-LM is not supported; fsdp.yaml"):
         launched_plan()
