@@ -137,8 +137,7 @@ def optimizer_states(groups: Sequence[ParameterGroup], tensors: Mapping[str, Ten
     Raises:
         ValueError: the state belongs to parameters that are not trained here, or its shapes differ.
     """
-    # A parameter that DeepSpeed shares out is empty and knows its shape.
-    shapes = {n: getattr(p, "ds_shape", p.shape) for g in groups for n, p in zip(g.names, g.parameters, strict=True)}
+    shapes = {n: p.shape for g in groups for n, p in zip(g.names, g.parameters, strict=True)}
     states: dict[str, dict[str, Tensor]] = {}
     for full_name, value in tensors.items():
         name, key = full_name.rsplit("/", 1)

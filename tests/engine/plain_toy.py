@@ -73,7 +73,7 @@ def as_it_is(record, **_):
     return record
 
 
-def make_trainer(directory: Path, *, hooks=(), ema_decay: float | None = 0.9, **settings) -> Trainer:
+def make_trainer(directory: Path, *, hooks=(), **settings) -> Trainer:
     rank, world = rank_and_world()
     sources = [
         MixSource("a", range(50), as_it_is, 2, SAMPLES // world),
@@ -86,7 +86,7 @@ def make_trainer(directory: Path, *, hooks=(), ema_decay: float | None = 0.9, **
         weights=Weights(),
         mixture=mixture,
         settings=TrainerSettings(**{"steps": 12, "accumulation": 2, "device": "cpu", "log_every": 1, **settings}),
-        optimizer=OptimizerSettings(lr=1e-2, ema_decay=ema_decay),
+        optimizer=OptimizerSettings(lr=1e-2, ema_decay=0.9),
         hooks=[*hooks, CheckpointHook(directory, every=5)],
     )
 
