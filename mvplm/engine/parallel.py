@@ -1,4 +1,4 @@
-"""How a training step is spread over processes: every process holds all weights (DDP), or a share of them (FSDP, ZeRO).
+"""How a training step is spread over processes: every process holds all weights (DDP), or a share of them (FSDP).
 
 Which it is is decided by how the run was started (``accelerate launch`` with one of ``configs/accelerate``), not by the
 network, which knows nothing of it.
