@@ -32,13 +32,17 @@ def build_parser() -> argparse.ArgumentParser:
 def run(arguments: argparse.Namespace) -> int:
     """What one process does; returns its exit code."""
     from mvplm.config import load_config
+    from mvplm.engine import leave_processes
     from mvplm.runs import exit_code, run_evaluation, run_training
 
     config = load_config(arguments.config_file, arguments.overrides)
+    code = 0
     if arguments.eval_only:
         run_evaluation(config, weights=arguments.weights, out=Path(config.train.output) / "evaluation")
-        return 0
-    return exit_code(run_training(config, resume=arguments.resume))
+    else:
+        code = exit_code(run_training(config, resume=arguments.resume))
+    leave_processes()
+    return code
 
 
 def launch_command(arguments: argparse.Namespace, given: Sequence[str]) -> list[str]:

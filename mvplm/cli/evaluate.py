@@ -26,9 +26,11 @@ def evaluate(
 
     config = load_config(config_file, overrides or [])
 
+    from mvplm.engine import leave_processes
     from mvplm.runs import run_evaluation
 
     run_evaluation(config, weights=weights, limit=limit, out=out, pictures=pictures)
+    leave_processes()
     written = [out / "metrics.json", *([out / "report.html"] if pictures else [])]
     say(f"Written: {', '.join(map(str, written))}", style="green")
 

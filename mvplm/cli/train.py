@@ -34,9 +34,11 @@ def train(
         typer.echo(format_estimate(estimate(config, processes=processes), gib=gpu_memory))
         return
 
+    from mvplm.engine import leave_processes
     from mvplm.runs import exit_code, run_training
 
     ended = run_training(config, resume=resume)
+    leave_processes()
     if ended.interrupted is not None:
         say(
             f"Stopped by {ended.interrupted} at step {ended.step}; the state is saved, --resume goes on.",

@@ -9,7 +9,7 @@ from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
 from mvplm.engine.optim import Schedule, build_optimizer, format_groups, freeze, parameter_groups
-from mvplm.engine.processes import join_processes, rank_and_world, started_again
+from mvplm.engine.processes import join_processes, leave_processes, rank_and_world, started_again
 from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
@@ -43,6 +43,7 @@ __all__ = [
     "format_groups",
     "freeze",
     "join_processes",
+    "leave_processes",
     "load_weights",
     "native_bf16",
     "open_checkpoint",

@@ -131,6 +131,26 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, groups: Sequence[Paramet
     }
 
 
+def optimizer_states(groups: Sequence[ParameterGroup], tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """What ``optimizer_tensors`` returned, sorted by the names of parameters.
+
+    Raises:
+        ValueError: the state belongs to parameters that are not trained here, or its shapes differ.
+    """
+    shapes = {n: p.shape for g in groups for n, p in zip(g.names, g.parameters, strict=True)}
+    states: dict[str, dict[str, Tensor]] = {}
+    for full_name, value in tensors.items():
+        name, key = full_name.rsplit("/", 1)
+        if name not in shapes:
+            raise ValueError(f"the checkpoint's optimiser state has {name!r}, which is not trained here")
+        if value.ndim and value.shape != shapes[name]:
+            raise ValueError(
+                f"optimiser state {full_name!r} has shape {tuple(value.shape)}, expected {tuple(shapes[name])}"
+            )
+        states.setdefault(name, {})[key] = value
+    return states
+
+
 def restore_optimizer(
     optimizer: torch.optim.Optimizer,
     groups: Sequence[ParameterGroup],
@@ -143,23 +163,13 @@ def restore_optimizer(
     Raises:
         ValueError: the state belongs to parameters that are not trained here, or its shapes differ.
     """
-    parameters = {n: p for g in groups for n, p in zip(g.names, g.parameters, strict=True)}
-    states: dict[str, dict[str, Tensor]] = {}
-    for full_name, value in tensors.items():
-        name, key = full_name.rsplit("/", 1)
-        if name not in parameters:
-            raise ValueError(f"the checkpoint's optimiser state has {name!r}, which is not trained here")
-        if value.ndim and value.shape != parameters[name].shape:
-            raise ValueError(
-                f"optimiser state {full_name!r} has shape {tuple(value.shape)}, "
-                f"expected {tuple(parameters[name].shape)}"
-            )
-        states.setdefault(name, {})[key] = place(value, parameters[name])
-    for name, parameter in parameters.items():
-        if name in states:
-            optimizer.state[parameter] = states[name]
-        else:
-            optimizer.state.pop(parameter, None)
+    states = optimizer_states(groups, tensors)
+    for group in groups:
+        for name, parameter in zip(group.names, group.parameters, strict=True):
+            if name in states:
+                optimizer.state[parameter] = {key: place(value, parameter) for key, value in states[name].items()}
+            else:
+                optimizer.state.pop(parameter, None)
 
 
 def format_groups(model: nn.Module, groups: Sequence[ParameterGroup], *, lr: float) -> str:

@@ -4,12 +4,17 @@ Which it is is decided by how the run was started (``accelerate launch`` with on
 network, which knows nothing of it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from mvplm.engine.optim import ParameterGroup, optimizer_tensors, restore_optimizer
+from mvplm.engine.settings import OptimizerSettings, TrainerSettings
+from mvplm.engine.weights import load_weights, unique_state
 
 # Smaller modules are not worth an exchange of their own; they travel with the module around them.
 _LEAST_VALUES = 1_000_000
@@ -29,6 +34,13 @@ class Replicated:
         self.device = device
         self.processes = processes
 
+    def check(self, settings: TrainerSettings, optimizer: OptimizerSettings) -> None:
+        """Refuse settings that do not go with this way of spreading a step.
+
+        Raises:
+            ValueError: the message names the setting and what to use instead.
+        """
+
     def wrap(self, step: nn.Module, *, compile: bool = False) -> nn.Module:
         """The training step as it is to be called. Parameters may be exchanged: make the optimiser afterwards."""
         if compile:
@@ -43,6 +55,60 @@ class Replicated:
         """Whether the next backward passes average the gradients over the processes."""
         if isinstance(step, nn.parallel.DistributedDataParallel):
             step.require_backward_grad_sync = wanted
+
+    def drive(self, step: nn.Module, optimizer: torch.optim.Optimizer, *, settings: TrainerSettings) -> nn.Module:
+        """The wrapped step as it is to be called from now on, once the optimiser is made."""
+        return step
+
+    def backward(self, step: nn.Module, loss: Tensor) -> None:
+        """Add the gradients of a loss that ``step`` gave."""
+        loss.backward()
+
+    def update(
+        self,
+        step: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        parameters: Sequence[nn.Parameter],
+        loss: Tensor,
+        clip_norm: float | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Clip the gradients, step, forget the gradients; nothing changes where loss or gradients are not finite.
+
+        Returns:
+            Norm of the gradients before clipping, and a bool: the step was skipped. Both scalars, on the device.
+        """
+        norm = complete(nn.utils.clip_grad_norm_(parameters, clip_norm or float("inf")))
+        bad = ~(torch.isfinite(loss) & torch.isfinite(norm))
+        # The fused kernel leaves weights and moments alone where found_inf is 1: a bad step is skipped without a read.
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm, bad
+
+    def model_tensors(self, model: nn.Module) -> dict[str, Tensor]:
+        """Complete weights for a checkpoint; every process must call it."""
+        return self.whole(unique_state(model))
+
+    def optimizer_tensors(
+        self, optimizer: torch.optim.Optimizer, groups: Sequence[ParameterGroup]
+    ) -> dict[str, Tensor]:
+        """Complete state of the optimiser for a checkpoint, named ``<parameter>/<key>``; every process must call it."""
+        return self.whole(optimizer_tensors(optimizer, groups))
+
+    def load_model(self, model: nn.Module, path: Path) -> None:
+        """Take complete weights from a safetensors file; errors as of ``load_weights``."""
+        load_weights(model, path, place=self.place)
+
+    def load_optimizer(
+        self,
+        optimizer: torch.optim.Optimizer,
+        groups: Sequence[ParameterGroup],
+        *,
+        tensors: Mapping[str, Tensor],
+    ) -> None:
+        """Take what ``optimizer_tensors`` returned; errors as of ``restore_optimizer``."""
+        restore_optimizer(optimizer, groups, tensors=tensors, place=self.place)
 
     def whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The named tensors complete; every process must call it with the same names."""
@@ -79,6 +145,11 @@ class Sharded(Replicated):
         self.reshard = reshard
         self.offload = offload
         self.least_values = least_values
+
+    def check(self, settings: TrainerSettings, optimizer: OptimizerSettings) -> None:
+        """Refuse fp16."""
+        if settings.precision == "fp16":
+            raise ValueError("fp16 does not go with sharded weights; use bf16")
 
     def wrap(self, step: nn.Module, *, compile: bool = False) -> nn.Module:
         """Share out the parameters of ``step`` (in place) and return it."""
@@ -134,11 +205,12 @@ def blocks(module: nn.Module, *, least_values: int = _LEAST_VALUES) -> list[nn.M
 
 @dataclass(frozen=True)
 class LaunchedPlan:
-    """What the launcher asked for: ``sharded``, and the options of ``Sharded``."""
+    """What the launcher asked for: ``sharded`` (FSDP) and the options of ``Sharded``, or the section of ``Zero``."""
 
     sharded: bool
     reshard: bool = True
     offload: bool = False
+    zero: Mapping[str, Any] | None = None
 
 
 def launched_plan() -> LaunchedPlan:
@@ -150,12 +222,12 @@ def launched_plan() -> LaunchedPlan:
     from accelerate.utils import FullyShardedDataParallelPlugin, parse_flag_from_env
     from torch.distributed.fsdp import CPUOffloadPolicy
 
-    for flag, kind in (("ACCELERATE_USE_MEGATRON_LM", "Megatron-LM"), ("ACCELERATE_USE_DEEPSPEED", "DeepSpeed")):
-        if parse_flag_from_env(flag):
-            raise ValueError(
-                f"{kind} is not supported; fsdp.yaml and fsdp_zero2.yaml in configs/accelerate share out weights, "
-                "gradients and optimiser state"
-            )
+    if parse_flag_from_env("ACCELERATE_USE_MEGATRON_LM"):
+        raise ValueError("Megatron-LM is not supported; fsdp.yaml in configs/accelerate shares out weights")
+    if parse_flag_from_env("ACCELERATE_USE_DEEPSPEED"):
+        from mvplm.engine.zero import launched_zero
+
+        return LaunchedPlan(sharded=False, zero=launched_zero())
     if not parse_flag_from_env("ACCELERATE_USE_FSDP"):
         return LaunchedPlan(sharded=False)
     plugin = FullyShardedDataParallelPlugin()
@@ -169,6 +241,10 @@ def launched_plan() -> LaunchedPlan:
 def spread(device: torch.device, processes: int) -> Replicated:
     """How this run is spread over its processes."""
     plan = launched_plan()
+    if plan.zero is not None and processes > 1:
+        from mvplm.engine.zero import Zero
+
+        return Zero(device, processes, section=plan.zero)
     if plan.sharded and processes > 1:
         return Sharded(device, processes, reshard=plan.reshard, offload=plan.offload)
     return Replicated(device, processes)

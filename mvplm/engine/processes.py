@@ -5,15 +5,21 @@ import os
 import torch
 from torch import distributed
 
+from mvplm.engine.parallel import launched_plan
+
 
 def join_processes(device: str = "auto") -> None:
     """Meet the other processes of a launched run; alone, nothing happens. Calling it again does nothing.
 
     Args:
         device: "auto" (the fastest present) or "cpu", as in ``TrainerSettings``.
+
+    Raises:
+        ValueError: the run was launched in a way that is not supported.
     """
     from accelerate import PartialState
 
+    launched_plan()
     if started_again() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         _join_afresh(device)
     PartialState(cpu=device == "cpu")
@@ -34,6 +40,20 @@ def _join_afresh(device: str) -> None:
         rank=int(os.environ["RANK"]),
         world_size=int(os.environ["WORLD_SIZE"]),
     )
+
+
+def leave_processes() -> None:
+    """Wait until all processes have come to the end of their work, then close the connections; alone, nothing happens.
+
+    It is the last thing a process does with the others. After an error it must not be called: a process that broke
+    never comes, and the launcher ends those that are left.
+    """
+    from accelerate import PartialState
+
+    if distributed.is_available() and distributed.is_initialized():
+        state = PartialState()
+        state.wait_for_everyone()
+        state.destroy_process_group()
 
 
 def rank_and_world() -> tuple[int, int]:

@@ -26,17 +26,14 @@ from mvplm.engine.optim import (
     Schedule,
     build_optimizer,
     format_groups,
-    optimizer_tensors,
     parameter_groups,
-    restore_optimizer,
     set_learning_rate,
 )
-from mvplm.engine.parallel import complete, spread
+from mvplm.engine.parallel import spread
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.signals import StopSignals
 from mvplm.engine.step import TrainingStep
-from mvplm.engine.weights import load_weights, unique_state
 from mvplm.structures.versions import library_versions
 
 _LOGGER = logging.getLogger("mvplm.engine")
@@ -119,8 +116,7 @@ class Trainer:
         self.device = torch.device("cpu") if settings.device == "cpu" else self.accelerator.device
         self.model = model.to(self.device)
         self.spread = spread(self.device, self.accelerator.num_processes)
-        if self.spread.sharded and settings.precision == "fp16":
-            raise ValueError("fp16 does not go with sharded weights; use bf16")
+        self.spread.check(settings, self.optimizer_settings)
         self._module = self.spread.wrap(
             TrainingStep(model, criterion, precision=settings.precision), compile=settings.compile
         )
@@ -132,6 +128,7 @@ class Trainer:
         self.schedule = Schedule(settings.steps, self.optimizer_settings.warmup_ratio, self.optimizer_settings.schedule)
         decay = self.optimizer_settings.ema_decay
         self.average = None if decay is None else WeightAverage(model, decay)
+        self._module = self.spread.drive(self._module, self.optimizer, settings=settings)
         self.step = self.start_step = 0
         self.interrupted: str | None = None
         self.seconds = self.data_seconds = 0.0
@@ -216,13 +213,12 @@ class Trainer:
             OSError: it cannot be written, as on a full disk; older checkpoints stay.
         """
         self.flush_losses()
-        whole = self.spread.whole
         tensors = {
-            "model": whole(unique_state(self.model)),
-            "optimizer": whole(optimizer_tensors(self.optimizer, self.groups)),
+            "model": self.spread.model_tensors(self.model),
+            "optimizer": self.spread.optimizer_tensors(self.optimizer, self.groups),
         }
         if self.average is not None:
-            tensors["ema"] = whole(self.average.state_dict())
+            tensors["ema"] = self.spread.whole(self.average.state_dict())
         if self.is_main:
             store.save(self.step, tensors=tensors, state=self._state(), extras=extras)
         self.accelerator.wait_for_everyone()
@@ -235,14 +231,13 @@ class Trainer:
         Raises:
             ValueError: the checkpoint does not fit model or optimiser.
         """
-        place = self.spread.place
-        load_weights(self.model, checkpoint.path / MODEL_FILE, place=place)
-        restore_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {}, place=place)
+        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE)
+        self.spread.load_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {})
         if self.average is not None:
             average = checkpoint.tensors("ema")
             if average is None:
                 raise ValueError(f"{checkpoint.path} has no {EMA_FILE}; resume with ema_decay=None")
-            self.average.load_state_dict(average, place=place)
+            self.average.load_state_dict(average, place=self.spread.place)
         self.step = checkpoint.step
         self.mixture.load_state_dict(checkpoint.state["mixture"], step=self.step * self.settings.accumulation)
         if "loss_scale" in checkpoint.state:
@@ -294,19 +289,20 @@ class Trainer:
             self.spread.exchange(self._module, wanted=last)
             losses = self._module(batch.to(self.device))
             total = self.weights.total(losses) / count
-            self._scale.scaled(total).backward()
+            self.spread.backward(self._module, self._scale.scaled(total))
             totals.append(total.detach())
             parts.append({name: value.detach() for name, value in losses.items()})
             image_ids.extend(batch.image_ids)
         total = self._mean_over_ranks(torch.stack(totals).sum())
         self._scale.unscale([parameter.grad for parameter in self._parameters if parameter.grad is not None])
-        grad_norm = complete(nn.utils.clip_grad_norm_(self._parameters, self.settings.clip_norm or float("inf")))
-        bad = ~(torch.isfinite(total) & torch.isfinite(grad_norm))
-        # The fused kernel leaves weights and moments alone where found_inf is 1: a bad step is skipped without a read.
-        self.optimizer.found_inf = bad.float()
-        self.optimizer.step()
+        grad_norm, bad = self.spread.update(
+            self._module,
+            self.optimizer,
+            parameters=self._parameters,
+            loss=total,
+            clip_norm=self.settings.clip_norm,
+        )
         self._scale.update(bad)
-        self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         if self.average is not None:
             self.average.update(self.step)

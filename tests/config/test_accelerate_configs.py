@@ -30,6 +30,7 @@ def test_each_file_asks_for_its_kind():
     orders = {path.stem: parsed(path) for path in FILES}
     assert set(orders) >= {"cpu", "ddp", "fsdp"}
     assert orders["ddp"].multi_gpu and not orders["ddp"].use_fsdp and orders["cpu"].use_cpu
+    assert orders["deepspeed_zero2"].use_deepspeed
     assert orders["fsdp"].use_fsdp and str(orders["fsdp"].fsdp_version) == "2"
 
 
@@ -44,3 +45,18 @@ def test_training_sees_what_the_launcher_was_told(monkeypatch: pytest.MonkeyPatc
         if key.startswith(("ACCELERATE", "FSDP")):
             monkeypatch.setenv(key, str(value))
     assert launched_plan() == LaunchedPlan(True, reshard=reshard, offload=False)
+
+
+def test_training_sees_the_stage_of_deepspeed(monkeypatch: pytest.MonkeyPatch):
+    from accelerate.utils.launch import prepare_deepspeed_cmd_env
+
+    from mvplm.engine.parallel import launched_plan
+
+    monkeypatch.setattr("accelerate.utils.is_deepspeed_available", lambda: True)
+    path = FOLDER / "deepspeed_zero2.yaml"
+    order = parsed(path)
+    order.deepspeed_fields_from_accelerate_config = ",".join(yaml.safe_load(path.read_text())["deepspeed_config"])
+    for key, value in prepare_deepspeed_cmd_env(order)[1].items():
+        if key.startswith("ACCELERATE"):
+            monkeypatch.setenv(key, str(value))
+    assert launched_plan().zero["stage"] == 2

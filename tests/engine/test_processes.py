@@ -91,6 +91,15 @@ def test_a_dead_process_ends_the_job_with_its_traceback_and_an_elastic_job_goes_
     assert CheckpointStore(tmp_path).steps() == [5]
 
 
+@pytest.mark.parametrize(
+    ("command", "end"), [("tool", "done"), ("mvplm", "SIGTERM"), ("tool", "SIGINT"), ("mvplm", "error")]
+)
+def test_a_command_leaves_the_other_processes_unless_it_broke(tmp_path: Path, command: str, end: str):
+    config_file = tmp_path / "run.yaml"
+    config_file.write_text(f"train: {{output: {tmp_path}}}")
+    run_together(SCRIPT.with_name("leaving.py"), command, str(config_file), end)
+
+
 def test_what_is_gathered_on_its_own():
     lists = torch.nn.ModuleList([torch.nn.Linear(10, 10), torch.nn.Sequential(torch.nn.Linear(2, 2))])
     model = torch.nn.ModuleDict({"plain": torch.nn.Linear(20, 20), "lists": torch.nn.Sequential(lists)})
@@ -109,6 +118,6 @@ def test_the_launcher_decides(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FSDP_OFFLOAD_PARAMS", "true")
     plan = launched_plan()
     assert (plan.sharded, plan.reshard, plan.offload) == (True, False, True)
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(ValueError, match="DeepSpeed is not supported; fsdp.yaml and fsdp_zero2.yaml"):
+    monkeypatch.setenv("ACCELERATE_USE_MEGATRON_LM", "true")
+    with pytest.raises(ValueError, match="Megatron-LM is not supported; fsdp.yaml"):
         launched_plan()

@@ -212,6 +212,17 @@ def test_the_kernel_works_in_inference_mode_from_the_start() -> None:
         assert attend(draw(), "auto").isfinite().all()
 
 
+def test_the_first_call_may_be_one_that_is_computed_again() -> None:
+    """What the choice of the kernel computes is none of a checkpoint's business."""
+    from torch.utils.checkpoint import checkpoint
+
+    inputs = draw()
+    wanted = torch.autograd.grad(attend(inputs, "reference").sum(), inputs)
+    found = torch.autograd.grad(checkpoint(attend, inputs, "auto", use_reentrant=False).sum(), inputs)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
 def test_cpu_takes_numba_and_says_why() -> None:
     assert backends.live_backend() == backends.LiveBackend("numba", "fastest for cpu, agrees with the reference")
     assert backends.live_backend(device="mps").name == "reference"

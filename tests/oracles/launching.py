@@ -28,9 +28,9 @@ def leave() -> NoReturn:
 
     Without the interpreter's own end, in which a thread of torch that still runs now and then aborts the process.
     """
-    from torch import distributed
+    from mvplm.engine import leave_processes
 
-    distributed.destroy_process_group()
+    leave_processes()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

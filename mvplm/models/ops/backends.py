@@ -136,7 +136,9 @@ def _trouble(name: str, *, device: str, dim: int, levels: int, points: int, grad
 def _with_real_numbers(measure: Callable[[], float], *, device: str) -> float:
     """The result of ``measure``, whatever mode the caller is in: inference, autocast, fake tensors."""
     if type(torch.empty(0)) is torch.Tensor:
-        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+        # Activation checkpointing counts what is saved in the meantime, so it must not see this.
+        unseen = torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: tensor)
+        with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False), unseen:
             return measure()
     # Modes that replace tensors belong to a thread, a fresh one has none. It is the exception, because gradients
     # computed off the main thread can make torch abort when the process ends right afterwards.
