@@ -36,6 +36,13 @@ def native_bf16(device: torch.device) -> bool:
     return any(bool(getattr(torch.cpu, flag, lambda: False)()) for flag in flags)
 
 
+def precision_advice(precision: str, device: torch.device) -> str | None:
+    """A sentence for who trains in a precision that the device only emulates; None where there is nothing to say."""
+    if precision != "bf16" or native_bf16(device):
+        return None
+    return f"bf16 is emulated on this {device.type} and can be many times slower than fp32: train.precision=fp32"
+
+
 def _bf16() -> str:
     if torch.cuda.is_available():
         return "native" if native_bf16(torch.device("cuda")) else "emulated (use fp32)"

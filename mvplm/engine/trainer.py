@@ -19,6 +19,7 @@ from mvplm.engine.checkpoint import (
     open_checkpoint,
 )
 from mvplm.engine.ema import WeightAverage
+from mvplm.engine.environment import precision_advice
 from mvplm.engine.hooks import Hook
 from mvplm.engine.loss_scale import LossScale
 from mvplm.engine.losslog import LossLog, StepLosses
@@ -163,6 +164,8 @@ class Trainer:
         if self.is_main:
             table = format_groups(self.model, self.groups, lr=self.optimizer_settings.lr)
             _LOGGER.info("parameter groups\n%s", table)
+            if advice := precision_advice(self.settings.precision, self.device):
+                _LOGGER.warning("%s", advice)
         started = time.perf_counter()
         try:
             with StopSignals() as signals, _deterministic(self._wants_determinism()):

@@ -23,6 +23,15 @@ def test_fp16_trains_like_fp32_with_fp32_weights(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(half.model.parameters(), again.model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_who_trains_in_an_emulated_precision_is_told(native: bool, monkeypatch, caplog):
+    monkeypatch.setattr("mvplm.engine.environment.native_bf16", lambda device: native)
+    for precision in ("bf16", "fp32"):
+        make(precision=precision, model=no_norm(), steps=1).train()
+    told = [record.getMessage() for record in caplog.records if "is emulated" in record.getMessage()]
+    assert len(told) == (0 if native else 1) and all("train.precision=fp32" in message for message in told)
+
+
 def test_an_overflow_skips_the_step_and_halves_the_scale():
     class Watch(Hook):
         def after_step(self, trainer):
