@@ -215,8 +215,7 @@ def _pixel_decoder(config: Config, channels: dict[int, int]) -> PixelDecoder:
         heads=pixel.heads,
         points=pixel.points,
         ffn=pixel.ffn,
-        levels=pixel.levels,
-        finest=pixel.finest,
+        levels=pixel.levels if pixel.finest is None else [pixel.finest << level for level in range(pixel.levels)],
         mask_padding=config.model.decoder.mask_padding,
         padded_boxes=config.boxes.frame == "padded",
     )

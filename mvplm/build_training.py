@@ -11,6 +11,7 @@ from mvplm.data.mapper import SampleMapper, collect_phrases
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.data.unify import NameSampling, UnifySettings
 from mvplm.data.views import pictures, prepared, without_pictures
+from mvplm.data.windows import Shown
 from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
 from mvplm.models.ops import sample_maps
@@ -65,8 +66,7 @@ def build_mapper(
     task: str,
     response: str | None = None,
     phrase_pool: Sequence[str] = (),
-    views: int = 1,
-    masks: bool = True,
+    shown: Shown | None = None,
 ) -> SampleMapper:
     """From records to training samples of a task; ``response`` overrides the configured kind of response."""
     return SampleMapper(
@@ -78,8 +78,7 @@ def build_mapper(
         settings=_unify_settings(config, response or config.response.kind),
         phrase_pool=phrase_pool,
         max_length=config.prompt.max_length,
-        views=views,
-        keep_masks=masks,
+        shown=shown,
         seed=config.train.seed,
     )
 
@@ -96,8 +95,7 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
             task=source.task,
             response=source.response,
             phrase_pool=phrases,
-            views=source.views,
-            masks=source.masks,
+            shown=Shown(windows=source.windows, masks=source.masks),
         )
         sources.append(
             MixSource(

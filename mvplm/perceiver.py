@@ -14,6 +14,7 @@ from mvplm.config import Config
 from mvplm.data.images import load_image
 from mvplm.data.mapper import SampleMapper
 from mvplm.data.unify import UnifySettings
+from mvplm.data.windows import Shown
 from mvplm.engine.step import to_float32
 from mvplm.hub import HubMixin
 from mvplm.looked import EncodedImages, Looked, caption_of
@@ -277,7 +278,7 @@ class Perceiver(VocabularyMixin, HubMixin):
                 layout=build_layout(self.config),
             ),
             max_length=self.config.prompt.max_length,
-            keep_target=False,
+            shown=Shown(target=False),
         )
 
     def collate(self, samples: Sequence[Sample]) -> Batch:

@@ -121,7 +121,7 @@ class SourceConfig(Section):
         ratio: micro-batches of this source per cycle; 0 leaves it out.
         batch_size: records per micro-batch.
         questions: expressions asked about each record of a sentence task; the picture is encoded once for all.
-        views: different looks at each picture: 1 is the whole picture; with more it is also mirrored (2) and cropped
+        windows: different looks at each picture: 1 is the whole picture; with more it is also mirrored (2) and cropped
             (3 and up), one look per visit. Only for lists of names with the response "none".
         masks: learn masks where the data have them; False learns boxes alone, in half the time on CPUs.
         response: kind of response; None takes ``response.kind``.
@@ -134,7 +134,7 @@ class SourceConfig(Section):
     ratio: int = setting(1, low=0)
     batch_size: int = setting(8, low=1)
     questions: int = setting(1, low=1)
-    views: int = setting(1, low=1)
+    windows: int = setting(1, low=1)
     masks: bool = True
     response: str | None = setting(None, choices=RESPONSES)
     nominal_records: int | None = setting(None, low=1)

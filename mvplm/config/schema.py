@@ -62,7 +62,7 @@ class Config(Section):
 
 def cross_problems(config: Config) -> list[str]:
     """Sentences about settings that do not go together; empty when all is well."""
-    found = _size_problems(config) + _released_problems(config) + _names_problems(config) + _views_problems(config)
+    found = _size_problems(config) + _released_problems(config) + _names_problems(config) + _windows_problems(config)
     query, select = config.model.query, config.model.select
     if select.enabled != (query.fusion != "base_only"):
         found.append(
@@ -154,14 +154,14 @@ def _names_problems(config: Config) -> list[str]:
     return found
 
 
-def _views_problems(config: Config) -> list[str]:
+def _windows_problems(config: Config) -> list[str]:
     """Sources that mirror and crop pictures although their texts speak of left, right and the whole."""
     found = []
     for name, source in config.data.sources.items():
         spoken = source.task in ("res", "gres", "rec", "caption", "grounding")
-        if source.views > 1 and (spoken or (source.response or config.response.kind) != "none"):
+        if source.windows > 1 and (spoken or (source.response or config.response.kind) != "none"):
             found.append(
-                f"data.sources.{name}.views is {source.views}, which mirrors and crops pictures: that needs a task "
+                f"data.sources.{name}.windows is {source.windows}, which mirrors and crops pictures: that needs a task "
                 "about names and the response 'none'"
             )
     return found

@@ -13,7 +13,7 @@ from mvplm.data.boxes import tight_box
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_mask, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
-from mvplm.data.view import View, look
+from mvplm.data.windows import Shown, Window, window_of
 from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_question, render_released
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes
@@ -43,9 +43,7 @@ class SampleMapper:
             that the prompt keeps within ``max_length``; in evaluation the layout says where a longer list is cut.
         phrase_pool: phrases of the whole dataset, negatives for phrase grounding.
         max_length: longest prompt in tokens.
-        keep_target: attach the target (always wanted in training; optional in evaluation).
-        keep_masks: keep the targets' masks; False leaves their boxes alone (the box of a mask is still the mask's).
-        views: different looks at each picture in training, see ``look``; one of them is drawn per visit.
+        shown: how much of a record is shown; by default the whole picture and all of its target.
         seed: base of all draws.
     """
 
@@ -60,9 +58,7 @@ class SampleMapper:
         settings: UnifySettings | None = None,
         phrase_pool: Sequence[str] = (),
         max_length: int = 2048,
-        keep_target: bool = True,
-        keep_masks: bool = True,
-        views: int = 1,
+        shown: Shown | None = None,
         seed: int = 0,
     ) -> None:
         self.tokenizer = tokenizer
@@ -76,9 +72,7 @@ class SampleMapper:
             self.settings = replace(self.settings, room=max_length - fixed)
         self.phrase_pool = tuple(phrase_pool)
         self.max_length = max_length
-        self.keep_target = keep_target
-        self.keep_masks = keep_masks
-        self.views = views if training else 1
+        self.shown = Shown() if shown is None else shown
         self.seed = seed
         self._token_counts: dict[str, int] = {}
         self._told_of_parts = False
@@ -108,17 +102,17 @@ class SampleMapper:
             self._told_of_parts = True
             _log.info(_IN_PARTS, record.source or "a data set", record.image_id, unified.waiting)
         prompt, *further = self._prompts(unified.conversation)
-        view = None
-        if self.views > 1:
-            number = random.Random(f"{self.seed}-{epoch}-{index}-view").randrange(self.views)
-            view = look(record.size, number, seed=f"{self.seed}-{index}")
+        window = None
+        if self.training and self.shown.windows > 1:
+            number = random.Random(f"{self.seed}-{epoch}-{index}-view").randrange(self.shown.windows)
+            window = window_of(record.size, number, seed=f"{self.seed}-{index}")
         target = None
-        if self.keep_target and unified.family != "caption":
-            target = build_target(unified.annotations, record.size, image_size=self.image_size, view=view)
-            target = target if self.keep_masks else Target(target.labels, target.boxes)
+        if self.shown.target and unified.family != "caption":
+            target = build_target(unified.annotations, record.size, image_size=self.image_size, window=window)
+            target = target if self.shown.masks else Target(target.labels, target.boxes)
         return Sample(
-            image=self._picture(record, view),
-            original_size=record.size if view is None else view.size,
+            image=self._picture(record, window),
+            original_size=record.size if window is None else window.size,
             image_id=record.image_id,
             task=self.task,
             family=unified.family,
@@ -153,7 +147,7 @@ class SampleMapper:
             return [render_released(conversation, self.tokenizer, style=style, task=self.task, training=True, **sizes)]
         return [render(conversation, self.tokenizer, style=style, order=layout.order, **sizes)]
 
-    def _picture(self, record: Record, view: View | None) -> Tensor:
+    def _picture(self, record: Record, window: Window | None) -> Tensor:
         image = load_image(record.image)
         if image.shape[:2] != tuple(record.size):
             name = "the array" if isinstance(record.image, np.ndarray) else record.image
@@ -161,7 +155,7 @@ class SampleMapper:
                 f"image {record.image_id}: {name} has size {image.shape[:2]}, "
                 f"the record says {tuple(record.size)} (H, W)"
             )
-        return resize_image(image if view is None else view.cut(image), self.image_size)
+        return resize_image(image if window is None else window.cut(image), self.image_size)
 
     def _count_tokens(self, text: str) -> int:
         if text not in self._token_counts:
@@ -170,7 +164,7 @@ class SampleMapper:
 
 
 def build_target(
-    labelled: Sequence[tuple[Annotation, int]], size: tuple[int, int], *, image_size: int, view: View | None = None
+    labelled: Sequence[tuple[Annotation, int]], size: tuple[int, int], *, image_size: int, window: Window | None = None
 ) -> Target:
     """Target of annotations paired with their label in the sample's list of names.
 
@@ -181,30 +175,30 @@ def build_target(
         labelled: N pairs (annotation, index into the names).
         size: (H, W) of the original image; boxes become fractions of it.
         image_size: longer side of the resized picture; masks get the un-padded resized size.
-        view: the part of the picture that is shown; objects of which little is left are dropped.
+        window: the part of the picture that is shown; objects of which little is left are dropped.
     """
     if not labelled:
         return _empty_target()
     boxes = clip_boxes(torch.tensor([annotation.box for annotation, _ in labelled], dtype=torch.float32), size)
     labels = torch.tensor([label for _, label in labelled], dtype=torch.int64)
     has_mask = torch.tensor([annotation.segmentation is not None for annotation, _ in labelled])
-    shown, masks = boxes if view is None else view.boxes(boxes), None
+    shown, masks = boxes if window is None else window.boxes(boxes), None
     if has_mask.any():
-        frame = resized_size(size if view is None else view.size, image_size)
+        frame = resized_size(size if window is None else window.size, image_size)
         masks = torch.zeros(len(labelled), *frame, dtype=torch.bool)
         for place, (annotation, _) in enumerate(labelled):
             if annotation.segmentation is not None:
                 mask = decode_mask(annotation.segmentation, size)
-                if view is not None:
+                if window is not None:
                     boxes[place] = _box_of(mask)
-                    mask = view.cut(mask)
+                    mask = window.cut(mask)
                 shown[place] = _box_of(mask)
                 masks[place] = torch.from_numpy(resize_mask(mask, frame))
         has_mask = torch.from_numpy(masks.numpy().any((1, 2)))
     keep = box_area(shown) > 0
-    if view is not None:
+    if window is not None:
         keep &= box_area(shown) >= _LEAST_SHOWN * box_area(boxes)
-        size = view.size
+        size = window.size
     boxes = shown
     labels, boxes, has_mask = labels[keep], boxes[keep], has_mask[keep]
     if masks is not None:

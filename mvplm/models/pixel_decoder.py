@@ -73,8 +73,7 @@ class PixelDecoder(nn.Module):
         in_channels: channels of the encoder maps by stride: 4, 8, 16, 32.
         width: C of the memory. mask_width: channels of the mask features.
         layers, heads, points, ffn: depth, attention heads, sampling points per head and level, feed-forward width.
-        levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64).
-        finest: stride of the finest level, 4 to 32, from which each level doubles it; None: as ``levels`` says.
+        levels: 4 (strides 8 to 64), 3 (8 to 32) or 5 (4 to 64); or their strides, the finest of them one of the maps'.
         mask_padding: ignore padded cells; False treats padding as content, and boxes are fractions of the padded frame.
         padded_boxes: boxes are fractions of the padded frame although padding is ignored.
 
@@ -92,19 +91,18 @@ class PixelDecoder(nn.Module):
         heads: int = 8,
         points: int = 4,
         ffn: int = 2048,
-        levels: int = 4,
-        finest: int | None = None,
+        levels: int | Sequence[int] = 4,
         mask_padding: bool = True,
         padded_boxes: bool = False,
     ) -> None:
         super().__init__()
         _check_strides(in_channels)
-        if levels not in LEVEL_STRIDES:
+        if isinstance(levels, int) and levels not in LEVEL_STRIDES:
             raise ValueError(f"levels must be one of {', '.join(map(str, LEVEL_STRIDES))}, got {levels}")
         self.width = width
-        self.strides = LEVEL_STRIDES[levels] if finest is None else tuple(finest << level for level in range(levels))
+        self.strides = LEVEL_STRIDES[levels] if isinstance(levels, int) else tuple(levels)
         if self.strides[0] not in ENCODER_STRIDES:
-            raise ValueError(f"the finest level must have one of the strides {ENCODER_STRIDES}, got {finest}")
+            raise ValueError(f"the finest level must have one of the strides {ENCODER_STRIDES}, got {self.strides}")
         self.mask_padding = mask_padding
         self.box_format = BoxFormat.CXCYWH_PADDED if padded_boxes or not mask_padding else BoxFormat.CXCYWH_NORM
         groups = math.gcd(_GROUPS, width)
@@ -116,9 +114,9 @@ class PixelDecoder(nn.Module):
             for stride in self.strides
         ]
         self.input_proj = nn.ModuleList(nn.Sequential(conv, GroupNorm(groups, width)) for conv in projections)
-        self.level_embed = nn.Parameter(torch.randn(levels, width))
+        self.level_embed = nn.Parameter(torch.randn(len(self.strides), width))
         self.encoder = nn.ModuleList(
-            EncoderLayer(width, levels=levels, heads=heads, points=points, ffn=ffn) for _ in range(layers)
+            EncoderLayer(width, levels=len(self.strides), heads=heads, points=points, ffn=ffn) for _ in range(layers)
         )
         self.lateral = nn.Conv2d(in_channels[_MASK_STRIDE], width, 1, bias=False)
         self.lateral_norm = GroupNorm(groups, width)

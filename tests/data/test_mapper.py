@@ -11,6 +11,7 @@ from PIL import Image
 from mvplm.data.images import image_size, load_image
 from mvplm.data.mapper import SampleMapper, build_target, collect_phrases
 from mvplm.data.unify import NameSampling, UnifySettings
+from mvplm.data.windows import Shown
 from mvplm.structures import Annotation, BoxFormat, Record, Vocabulary, convert_boxes
 from mvplm.structures.masks import encode_mask
 
@@ -111,7 +112,7 @@ def test_draws_depend_on_seed_epoch_and_index_only(small_tokenizer, small_record
 
 def test_evaluation_keeps_the_order_and_may_skip_targets(small_tokenizer, small_record):
     record = small_record()
-    sample = make_mapper(small_tokenizer, training=False, keep_target=False)(record)
+    sample = make_mapper(small_tokenizer, training=False, shown=Shown(target=False))(record)
     assert sample.names == record.vocabulary.names and sample.target is None
     assert sample.prompt.summary_index is None
     closed = make_mapper(small_tokenizer, training=False, settings=UnifySettings(open_prompt=False))(record)

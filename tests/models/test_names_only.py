@@ -65,6 +65,6 @@ def test_what_it_needs_is_said() -> None:
 
 @pytest.mark.parametrize(("task", "response"), [("gres", "none"), ("instance", "caption")])
 def test_looks_need_names_and_no_caption(task: str, response: str) -> None:
-    source = f"data.sources.a={{dataset: scenes/train, task: {task}, response: {response}, views: 4}}"
-    with pytest.raises(ValueError, match=r"data.sources.a.views is 4, which mirrors and crops pictures"):
+    source = f"data.sources.a={{dataset: scenes/train, task: {task}, response: {response}, windows: 4}}"
+    with pytest.raises(ValueError, match=r"data.sources.a.windows is 4, which mirrors and crops pictures"):
         tiny_config(source)

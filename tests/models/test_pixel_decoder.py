@@ -144,3 +144,16 @@ def test_without_sizes_nothing_is_padding() -> None:
     assert torch.equal(plain.memory, said.memory) and not bool(plain.padding.any())
     assert [tuple(level.shape) for level in plain.maps] == [(2, 32, 16 >> i, 16 >> i) for i in range(4)]
     assert torch.equal(plain.maps[1][1, :, 2, 3], plain.memory[1, 16 * 16 + 2 * 8 + 3])
+
+
+def test_levels_may_be_given_by_their_strides():
+    channels = {4: 8, 8: 8, 16: 12, 32: 16}
+    decoder = PixelDecoder(
+        channels, width=32, mask_width=16, layers=1, heads=4, points=2, ffn=32, levels=[16, 32, 64, 128]
+    )
+    maps = {stride: torch.randn(1, count, 256 // stride, 192 // stride) for stride, count in channels.items()}
+    memory = decoder(maps, frame=(256, 192))
+    assert memory.shapes == [(16, 12), (8, 6), (4, 3), (2, 2)] and memory.mask_features.shape == (1, 16, 64, 48)
+    assert decoder(maps, frame=(256, 192), masks=False).mask_features is None
+    with pytest.raises(ValueError, match=r"the finest level must have one of the strides \(4, 8, 16, 32\)"):
+        PixelDecoder(channels, levels=[64, 128])

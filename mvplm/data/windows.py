@@ -14,7 +14,22 @@ _SMALLEST_SIDE = 0.4
 
 
 @dataclass(frozen=True)
-class View:
+class Shown:
+    """How much of a record a sample shows.
+
+    Attributes:
+        windows: different looks at each picture in training, see :func:`window_of`; one of them is drawn per visit.
+        target: attach the target (always wanted in training; optional in evaluation).
+        masks: keep the target's masks; False leaves its boxes alone (the box of a mask is still the mask's).
+    """
+
+    windows: int = 1
+    target: bool = True
+    masks: bool = True
+
+
+@dataclass(frozen=True)
+class Window:
     """A window of a picture, in its pixels, mirrored left to right or not."""
 
     top: int
@@ -43,7 +58,7 @@ class View:
         return torch.stack([self.width - shown[:, 2], shown[:, 1], self.width - shown[:, 0], shown[:, 3]], dim=1)
 
 
-def look(size: tuple[int, int], number: int, *, seed: str) -> View:
+def window_of(size: tuple[int, int], number: int, *, seed: str) -> Window:
     """Look ``number`` at a picture: 0 the whole, 1 its mirror image, then windows, every second one mirrored.
 
     Args:
@@ -53,10 +68,10 @@ def look(size: tuple[int, int], number: int, *, seed: str) -> View:
     """
     height, width = size
     if number < 2:
-        return View(0, 0, height, width, mirrored=number == 1)
+        return Window(0, 0, height, width, mirrored=number == 1)
     rng = random.Random(f"{seed}-window-{number}")
     scale, stretch = rng.uniform(_SMALLEST_SIDE, 1.0), rng.uniform(0.8, 1.25)
     rows = max(1, min(height, round(height * scale * stretch)))
     columns = max(1, min(width, round(width * scale / stretch)))
     top, left = rng.randint(0, height - rows), rng.randint(0, width - columns)
-    return View(top, left, rows, columns, mirrored=number % 2 == 1)
+    return Window(top, left, rows, columns, mirrored=number % 2 == 1)
