@@ -134,7 +134,7 @@ class DetectionScorer(Scorer):
 
 
 class ReferringScorer(Scorer):
-    """Keys as for a model: ``referring/{KIND,all}/*`` and ``grec/*`` of masks, ``rec/Acc@0.5`` of boxes."""
+    """Every sentence by itself: ``referring/{KIND,all}/*`` and ``grec/*`` of masks, ``rec/Acc@0.5`` of boxes."""
 
     def __init__(self, file: ReferringFile) -> None:
         self._single, self._general, self._boxes = ReferringIoU(), ReferringIoU(), BoxAccuracy(0.5)
@@ -164,15 +164,12 @@ class ReferringScorer(Scorer):
 
     def compute(self) -> dict[str, float]:
         """``referring/*``, ``grec/*`` and ``rec/*``."""
-        groups = {f"referring/{kind}": result for kind, result in self._single.by_kind().items() if kind}
-        groups |= {"referring/all": self._single.compute(), "grec": self._general.compute()}
-        wanted = {"grec": ("cIoU", "gIoU", "N-acc", "T-acc")}
-        out = {
-            f"{group}/{name}": result[name]
-            for group, result in groups.items()
-            for name in wanted.get(group, ("cIoU", "gIoU"))
-            if name in result
-        }
+        single = {name: value for name, value in self._single.compute().items() if name not in ("N-acc", "T-acc")}
+        out = {f"referring/all/{name}": value for name, value in single.items()}
+        for kind, result in self._single.by_kind().items():
+            if kind:
+                out |= {f"referring/{kind}/{name}": result[name] for name in ("cIoU", "gIoU")}
+        out |= {f"grec/{name}": value for name, value in self._general.compute().items()}
         return out | {f"rec/{name}": value for name, value in self._boxes.compute().items()}
 
 

@@ -97,9 +97,10 @@ def shared_pixels(first: np.ndarray, second: np.ndarray, *, listed: tuple[Listed
         ValueError: a map holds an id that is not listed.
     """
     a, b = first.ravel(), second.ravel()
-    changes = a[1:] != a[:-1]
-    changes |= b[1:] != b[:-1]
-    starts = np.flatnonzero(np.concatenate([[a.size > 0], changes]))
+    differs = np.ones(a.size, bool)
+    np.not_equal(a[1:], a[:-1], out=differs[1:])
+    differs[1:] |= b[1:] != b[:-1]
+    starts = np.flatnonzero(differs)
     sizes = (len(listed[0].ids), len(listed[1].ids))
     codes = listed[0].rows(a[starts]) * sizes[1] + listed[1].rows(b[starts])
     lengths = np.diff(starts, append=a.size)

@@ -61,7 +61,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     ):
         ratio = sum(seconds[name]) / sum(seconds["mvplm"])
         rows.append(Row(f"times faster than {name}", ratio, "x", bar, detail))
-    rows.append(Row("largest difference", apart, "%", "<= 1e-12", "of PQ, SQ, RQ over all, things, stuff"))
+    rows.append(Row("largest difference", float(apart), "%", "<= 1e-12", "of PQ, SQ, RQ over all, things, stuff"))
     return rows
 
 
