@@ -14,7 +14,7 @@ from mvplm.data.transforms import resize_image
 from mvplm.engine import OptimizerSettings, build_optimizer, parameter_groups, seed_everything, step_seed
 from mvplm.engine.optim import set_learning_rate
 from mvplm.evaluation import PanopticQuality
-from mvplm.evaluation.panoptic import Segment
+from mvplm.evaluation.panoptic import categories_of
 from mvplm.evaluation.truth import true_panoptic
 from mvplm.postprocess.panoptic import merge_segments
 from mvplm.structures import Record, Vocabulary
@@ -24,10 +24,10 @@ _CLIP_NORM = 0.01  # of Mask2Former's own recipe
 
 @dataclass(frozen=True)
 class PanopticAnswer:
-    """segment_map: (H, W) integers, 0 void. segments: its entries."""
+    """segment_map: (H, W) integers, 0 void. segments: its entries ``{"id", "category_id"}``."""
 
     segment_map: Tensor
-    segments: list[Segment]
+    segments: list[dict[str, int]]
 
 
 class Mask2FormerSteps:
@@ -80,7 +80,7 @@ class Mask2FormerSteps:
         Args:
             records: scenes. batch_size: scenes per forward pass. least_score: of a query, for our post-processing.
         """
-        qualities = {name: PanopticQuality(self._vocabulary.isthing) for name in ("transformers", "ours")}
+        qualities = {name: PanopticQuality(categories_of(self._vocabulary)) for name in ("transformers", "ours")}
         self.model.eval()
         for start in range(0, len(records), batch_size):
             chunk = records[start : start + batch_size]
@@ -95,12 +95,16 @@ class Mask2FormerSteps:
                     qualities[name].update(
                         answer.segment_map.numpy(),
                         answer.segments,
-                        true_map=truth.segment_map,
-                        true=truth.segments,
+                        truth.segment_map,
+                        truth.segments,
                         key=record.image_id,
                     )
         self.model.train()
-        return {name: quality.compute() for name, quality in qualities.items()}
+        results = {name: quality.compute() for name, quality in qualities.items()}
+        return {
+            name: {key.partition("/")[2]: value for key, value in result.items() if key != "per_class"}
+            for name, result in results.items()
+        }
 
     def _pixels(self, records: Sequence[Record]) -> Tensor:
         pictures = [resize_image(load_image(record.image), self._side) for record in records]
@@ -119,7 +123,7 @@ class Mask2FormerSteps:
         for answer in found:
             # Without any segment every pixel is -1.
             segment_map = answer["segmentation"].int().clamp(min=0)
-            segments = [Segment(s["id"], s["label_id"]) for s in answer["segments_info"]]
+            segments = [{"id": s["id"], "category_id": s["label_id"]} for s in answer["segments_info"]]
             yield fuse_stuff(segment_map, segments, vocabulary=self._vocabulary)
 
     def _merged(self, outputs: Any, records: Sequence[Record], *, least_score: float) -> Iterator[PanopticAnswer]:
@@ -138,7 +142,8 @@ class Mask2FormerSteps:
                 isthing=self._vocabulary.isthing,
                 size=record.size,
             )
-            yield PanopticAnswer(merged.segment_map, [Segment(s.id, s.class_index) for s in merged.segments])
+            segments = [{"id": s.id, "category_id": s.class_index} for s in merged.segments]
+            yield PanopticAnswer(merged.segment_map, segments)
 
 
 def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
@@ -146,7 +151,7 @@ def _enlarged(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return nn.functional.interpolate(logits[None, None], size=size, mode="bilinear")[0].sigmoid()
 
 
-def fuse_stuff(segment_map: Tensor, segments: Sequence[Segment], *, vocabulary: Vocabulary) -> PanopticAnswer:
+def fuse_stuff(segment_map: Tensor, segments: Sequence[dict[str, int]], *, vocabulary: Vocabulary) -> PanopticAnswer:
     """All segments of one name of stuff as one, with the number of the first.
 
     Args:
@@ -155,13 +160,14 @@ def fuse_stuff(segment_map: Tensor, segments: Sequence[Segment], *, vocabulary: 
     first: dict[int, int] = {}
     fused, kept = segment_map.clone(), []
     for segment in segments:
-        stuff = not vocabulary.isthing[segment.class_index]
-        if stuff and segment.class_index in first:
-            fused[segment_map == segment.id] = first[segment.class_index]
+        id_, category = segment["id"], segment["category_id"]
+        stuff = not vocabulary.isthing[category]
+        if stuff and category in first:
+            fused[segment_map == id_] = first[category]
             continue
         kept.append(segment)
         if stuff:
-            first[segment.class_index] = segment.id
+            first[category] = id_
     return PanopticAnswer(fused, kept)
 
 

@@ -1,4 +1,4 @@
-"""``mvplm evaluate``: the metrics of a model, as a table and as JSON."""
+"""``mvplm evaluate``: the metrics of a model, or of predictions in files, as a table and as JSON."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,29 +10,68 @@ from mvplm.cli.guard import say
 
 def evaluate(
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings that win over the file: dotted.key=value.", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Settings that win over the file: dotted.key=value. With --predictions: options of the data set.",
+            show_default=False,
+        ),
     ] = None,
     *,
-    config_file: Annotated[Path, typer.Option("--config-file", help="YAML file with the evaluations under 'eval'.")],
+    config_file: Annotated[
+        Path | None, typer.Option("--config-file", help="YAML file with the evaluations under 'eval'.")
+    ] = None,
     weights: Annotated[
         str | None, typer.Option(help="Shipped weights or a directory; default: the newest of the run.")
     ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Score this file instead of a model: COCO results, panoptic JSON or answers to expressions."),
+    ] = None,
+    data: Annotated[str, typer.Option(help="With --predictions: name in the catalog, or a COCO folder.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="With --predictions: of panoptic,semantic,detection,referring. Default: all that fit.")
+    ] = "",
+    workers: Annotated[int, typer.Option(min=1, help="With --predictions: processes.")] = 1,
     limit: Annotated[int, typer.Option(min=0, help="Only so many records of each set; 0: all.")] = 0,
     pictures: Annotated[int, typer.Option(min=0, help="So many answers of each set, drawn in OUT/report.html.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json.", show_default=False)],
 ) -> None:
-    """Measure a model on the sets of a config file; writes OUT/metrics.json, and pictures on request."""
+    """Measure a model on the sets of a config file, or score predictions; writes OUT/metrics.json."""
+    if predictions:
+        if config_file or weights or pictures or not data:
+            raise ValueError("--predictions goes with --data, and without --config-file, --weights and --pictures")
+        _score(predictions, data, metrics=metrics, options=overrides or [], limit=limit, workers=workers, out=out)
+    elif config_file is None or data or metrics:
+        raise ValueError("evaluate needs --config-file, or --predictions with --data (and --metrics)")
+    else:
+        _measure(config_file, overrides or [], weights=weights, limit=limit, pictures=pictures, out=out)
+    written = [out / "metrics.json", *([out / "report.html"] if pictures else [])]
+    say(f"Written: {', '.join(map(str, written))}", style="green")
+
+
+def _measure(
+    config_file: Path, overrides: list[str], *, weights: str | None, limit: int, pictures: int, out: Path
+) -> None:
     from mvplm.config import load_config
 
-    config = load_config(config_file, overrides or [])
+    config = load_config(config_file, overrides)
 
     from mvplm.engine import leave_processes
     from mvplm.runs import run_evaluation
 
     run_evaluation(config, weights=weights, limit=limit, out=out, pictures=pictures)
     leave_processes()
-    written = [out / "metrics.json", *([out / "report.html"] if pictures else [])]
-    say(f"Written: {', '.join(map(str, written))}", style="green")
+
+
+def _score(
+    files: list[Path], data: str, *, metrics: str, options: list[str], limit: int, workers: int, out: Path
+) -> None:
+    from mvplm.data.options import parse_options
+    from mvplm.scoring import ScoredData, score_predictions
+
+    names = [name.strip() for name in metrics.split(",") if name.strip()]
+    truth = ScoredData(data, parse_options(options), limit)
+    score_predictions(files, truth, metrics=names, out=out, workers=workers)
 
 
 COMMANDS = {

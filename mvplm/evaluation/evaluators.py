@@ -7,7 +7,7 @@ import numpy as np
 
 from mvplm.evaluation.box_accuracy import BoxAccuracy
 from mvplm.evaluation.detection import DetectionAP
-from mvplm.evaluation.panoptic import PanopticQuality, Segment
+from mvplm.evaluation.panoptic import PanopticQuality, categories_of
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.semantic import SemanticIoU
 from mvplm.evaluation.truth import scored_classes, true_mask, true_objects, true_panoptic, true_semantic
@@ -43,7 +43,7 @@ class PanopticEvaluator:
     tasks = ("panoptic", "semantic")
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self.quality = PanopticQuality(vocabulary.isthing)
+        self.quality = PanopticQuality(categories_of(vocabulary))
         self.iou = SemanticIoU(len(vocabulary))
 
     def update(
@@ -55,16 +55,16 @@ class PanopticEvaluator:
         truth = true_panoptic(record)
         self.quality.update(
             panoptic.segment_map.cpu().numpy(),
-            [Segment(s.id, s.class_index) for s in panoptic.segments],
-            true_map=truth.segment_map,
-            true=truth.segments,
+            [{"id": s.id, "category_id": s.class_index} for s in panoptic.segments],
+            truth.segment_map,
+            truth.segments,
             key=record.image_id,
         )
         self.iou.update(semantic.class_map.cpu().numpy(), true_semantic(record), key=record.image_id)
 
     def compute(self) -> dict[str, float]:
         """``panoptic/{PQ,SQ,RQ,PQ_th,...}`` and ``semantic/mIoU``."""
-        out = {f"panoptic/{name}": value for name, value in self.quality.compute().items()}
+        out = {name: value for name, value in self.quality.compute().items() if name != "per_class"}
         return {**out, "semantic/mIoU": self.iou.compute()["mIoU"]}
 
 

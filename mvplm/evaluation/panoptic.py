@@ -1,134 +1,161 @@
-"""Panoptic quality. Source: Kirillov et al., "Panoptic Segmentation", with the void and crowd rules of COCO."""
+"""Panoptic quality, number for number that of panopticapi.
 
-from collections.abc import Sequence
+Source: Kirillov et al., "Panoptic Segmentation", and the published evaluation of the COCO panoptic task.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from mvplm.evaluation.metric import Metric
+from mvplm.evaluation.overlaps import Listed, Overlaps, shared_pixels
+from mvplm.structures.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class Segment:
-    """One segment of a panoptic map: its value there, the position of its class, and whether it is a crowd."""
+class _Counts:
+    """What one image adds: positions (C,) of the categories it touches, and for each of them (C, 4) summed IoU of the
+    matches, true positives, false positives, false negatives."""
 
-    id: int
-    class_index: int
-    iscrowd: bool = False
+    places: np.ndarray
+    sums: np.ndarray
 
 
 class PanopticQuality(Metric):
-    """PQ, SQ and RQ over all classes, things and stuff.
+    """PQ, SQ and RQ over all categories, things and stuff.
 
-    A predicted and a true segment of one class match when their IoU exceeds 0.5, where pixels that are void in the
-    truth do not count as predicted. Unmatched predictions that lie by more than half on void, or on a crowd of their
-    class, are not false positives. Classes that occur neither in the truth nor as false positives are left out.
+    A predicted and a true segment of one category match when their IoU exceeds 0.5, where pixels that are void in the
+    truth do not count as predicted. A prediction without a match is no false positive when more than half of it lies
+    on void or on the crowd of its category (the last one listed, should there be several). Crowds are never matched
+    and never missed. Categories that occur neither in the truth nor as false positives are left out of the means.
 
     Args:
-        isthing: K flags, one per class.
+        categories: K entries ``{"id", "name", "isthing"}``.
+
+    Raises:
+        ValueError: there is no category, or two have one id.
     """
 
-    def __init__(self, isthing: Sequence[bool]) -> None:
+    def __init__(self, categories: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
-        self.isthing = np.asarray(isthing, bool)
+        self.categories = [dict(category) for category in categories]
+        self._ids = np.array([category["id"] for category in self.categories], np.int64)
+        if not self.categories or len(np.unique(self._ids)) != len(self._ids):
+            raise ValueError(f"there must be categories, and their ids must differ, got {self._ids.tolist()}")
+        self._places = {int(id_): place for place, id_ in enumerate(self._ids)}
+        self._isthing = np.array([bool(category["isthing"]) for category in self.categories], bool)
 
     def update(
         self,
-        predicted_map: np.ndarray,
-        predicted: Sequence[Segment],
+        pred_map: np.ndarray,
+        pred_segments: Sequence[Mapping[str, Any]],
+        gt_map: np.ndarray,
+        gt_segments: Sequence[Mapping[str, Any]],
         *,
-        true_map: np.ndarray,
-        true: Sequence[Segment],
         key: Any = None,
     ) -> None:
-        """Add one image.
+        """Add one image. Areas are those of the maps.
 
         Args:
-            predicted_map: (H, W) integers, 0 is void. predicted: its segments.
-            true_map: (H, W) integers, 0 is void. true: its segments.
-            key: identifies the sample across ranks.
+            pred_map: (H, W) integers, 0 is void. pred_segments: its entries ``{"id", "category_id"}``.
+            gt_map: (H, W) integers, 0 is void. gt_segments: its entries, with ``"iscrowd"`` (0 where it is missing).
+            key: identifies the sample across processes; an image seen twice under one key counts once.
 
         Raises:
-            ValueError: the maps differ in size, or a map holds an id that no segment lists.
+            ValueError: the maps differ in size or hold no integers; a map holds an id that is not listed; a predicted
+                segment has no pixels; an entry lacks a key, repeats an id or names an unknown category.
         """
-        if predicted_map.shape != true_map.shape:
-            raise ValueError(f"predicted map {predicted_map.shape} and true map {true_map.shape} differ in size")
-        for name, values, segments in (("predicted", predicted_map, predicted), ("true", true_map, true)):
-            unknown = set(np.unique(values).tolist()) - {s.id for s in segments} - {0}
-            if unknown:
-                raise ValueError(f"the {name} panoptic map holds ids {sorted(unknown)} that no segment lists")
-        self._add(key, self._compare(predicted_map, predicted, true_map=true_map, true=true))
+        for name, values in (("predicted", pred_map), ("true", gt_map)):
+            if values.ndim != 2 or values.dtype.kind not in "iu":
+                raise ValueError(f"a {name} panoptic map must be (H, W) integers, got {values.dtype} {values.shape}")
+        if pred_map.shape != gt_map.shape:
+            raise ValueError(f"predicted map {pred_map.shape} and true map {gt_map.shape} differ in size")
+        predicted = Listed.of(pred_segments, places=self._places, name="predicted")
+        true = Listed.of(gt_segments, places=self._places, name="true")
+        overlaps = shared_pixels(pred_map, gt_map, listed=(predicted, true))
+        empty = predicted.ids[1:][overlaps.first_area[1:] == 0]
+        if len(empty):
+            raise ValueError(f"the predicted segments {empty[:10].tolist()} are listed, but their map has no such id")
+        self._add(key, _compare(overlaps, (predicted, true), count=len(self._ids)))
 
-    def _compare(
-        self, predicted_map: np.ndarray, predicted: Sequence[Segment], *, true_map: np.ndarray, true: Sequence[Segment]
-    ) -> np.ndarray:
-        """Per-class (K, 4): summed IoU, true positives, false positives, false negatives of one image."""
-        counts = np.zeros((len(self.isthing), 4))
-        predicted_ids = {s.id: i + 1 for i, s in enumerate(predicted)}
-        true_ids = {s.id: i + 1 for i, s in enumerate(true)}
-        overlap = _overlaps(
-            _renumber(predicted_map, predicted_ids),
-            _renumber(true_map, true_ids),
-            shape=(len(predicted) + 1, len(true) + 1),
-        )
-        predicted_area, true_area = overlap.sum(1), overlap.sum(0)
-        matched_predicted, matched_true = set(), set()
-        for p, t in np.argwhere(overlap[1:, 1:]) + 1:
-            segment, truth = predicted[p - 1], true[t - 1]
-            if truth.iscrowd or segment.class_index != truth.class_index:
-                continue
-            union = predicted_area[p] + true_area[t] - overlap[p, t] - overlap[p, 0]
-            iou = overlap[p, t] / union
-            if iou > 0.5:
-                counts[truth.class_index, 0] += iou
-                counts[truth.class_index, 1] += 1
-                matched_predicted.add(p)
-                matched_true.add(t)
-        for t, truth in enumerate(true, start=1):
-            if t not in matched_true and not truth.iscrowd:
-                counts[truth.class_index, 3] += 1
-        for p, segment in enumerate(predicted, start=1):
-            if p in matched_predicted or predicted_area[p] == 0:
-                continue
-            excused = overlap[p, 0] + sum(
-                overlap[p, t]
-                for t, truth in enumerate(true, start=1)
-                if truth.iscrowd and truth.class_index == segment.class_index
-            )
-            if excused / predicted_area[p] <= 0.5:
-                counts[segment.class_index, 2] += 1
-        return counts
+    def compute(self) -> dict[str, Any]:
+        """``panoptic/{PQ,SQ,RQ}`` over all categories, ``_th`` over things, ``_st`` over stuff, and ``per_class``.
 
-    def compute(self) -> dict[str, float]:
-        """``PQ SQ RQ`` over all classes, ``*_th`` over things, ``*_st`` over stuff, in percent."""
-        total = sum(self._gathered(), np.zeros((len(self.isthing), 4)))
-        out: dict[str, float] = {}
-        for suffix, chosen in (("", np.ones_like(self.isthing)), ("_th", self.isthing), ("_st", ~self.isthing)):
-            for name, values in zip(("PQ", "SQ", "RQ"), _quality(total[chosen]), strict=True):
-                out[name + suffix] = 100.0 * float(values.mean()) if len(values) else 0.0
+        All in percent, 0 where nothing occurs. ``per_class`` maps the id of every category that occurs to ``{"name",
+        "PQ", "SQ", "RQ", "TP", "FP", "FN"}``, the last three being counts.
+        """
+        total = self._total()
+        seen = total[:, 1:].any(1)
+        quality = 100.0 * _quality(total)
+        out: dict[str, Any] = {}
+        for suffix, chosen in (("", seen), ("_th", seen & self._isthing), ("_st", seen & ~self._isthing)):
+            means = quality[chosen].mean(0) if chosen.any() else np.zeros(3)
+            out |= {f"panoptic/{name}{suffix}": float(v) for name, v in zip(("PQ", "SQ", "RQ"), means, strict=True)}
+        out["per_class"] = {
+            int(self._ids[place]): {
+                "name": self.categories[place]["name"],
+                **dict(zip(("PQ", "SQ", "RQ"), quality[place].tolist(), strict=True)),
+                **dict(zip(("TP", "FP", "FN"), total[place, 1:].astype(int).tolist(), strict=True)),
+            }
+            for place in np.flatnonzero(seen)
+        }
         return out
 
-    def per_class(self) -> dict[int, float]:
-        """PQ in percent of every class that occurs, by position."""
-        total = sum(self._gathered(), np.zeros((len(self.isthing), 4)))
-        seen = np.flatnonzero(total[:, 1:].sum(1))
-        return {int(k): 100.0 * float(_quality(total[k : k + 1])[0][0]) for k in seen}
+    def _total(self) -> np.ndarray:
+        """(K, 4) sums over all images."""
+        total = np.zeros((len(self._ids), 4))
+        entries = self._gathered()
+        if entries:
+            places = np.concatenate([entry.places for entry in entries])
+            np.add.at(total, places, np.concatenate([entry.sums for entry in entries]))
+        return total
 
 
-def _renumber(values: np.ndarray, places: dict[int, int]) -> np.ndarray:
-    found, inverse = np.unique(values, return_inverse=True)
-    return np.array([places.get(int(v), 0) for v in found])[inverse].reshape(values.shape)
+def categories_of(vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Entries ``{"id", "name", "isthing"}`` of a vocabulary; ids are positions in it."""
+    rows = zip(vocabulary.names, vocabulary.isthing, strict=True)
+    return [{"id": place, "name": name, "isthing": isthing} for place, (name, isthing) in enumerate(rows)]
 
 
-def _overlaps(first: np.ndarray, second: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
-    """Pixels shared by every pair of values, ``shape`` being one more than the largest ones; 0 is void."""
-    codes = first.astype(np.int64) * shape[1] + second
-    return np.bincount(codes.ravel(), minlength=shape[0] * shape[1]).reshape(shape)
+def _compare(overlaps: Overlaps, listed: tuple[Listed, Listed], *, count: int) -> _Counts:
+    predicted, true = listed
+    first, second = overlaps.first, overlaps.second
+    area, void = overlaps.first_area, overlaps.first_inside(second == 0)
+    possible = (predicted.places[first] == true.places[second]) & (first > 0) & (second > 0) & ~true.crowd[second]
+    p, t, shared = first[possible], second[possible], overlaps.pixels[possible]
+    iou = shared / (area[p] + overlaps.second_area[t] - shared - void[p])
+    hit = iou > 0.5
+
+    missed = ~true.crowd
+    missed[t[hit]] = missed[0] = False
+    wrong = 2 * (void + _on_crowd(overlaps, listed, count=count)) <= area
+    wrong[p[hit]] = wrong[0] = False
+
+    kinds = (true.places[t[hit]], predicted.places[wrong], true.places[missed])
+    sums = np.empty((count, 4))
+    sums[:, 0] = np.bincount(kinds[0], weights=iou[hit], minlength=count)
+    for column, places in enumerate(kinds, start=1):
+        sums[:, column] = np.bincount(places, minlength=count)
+    touched = np.unique(np.concatenate(kinds))
+    return _Counts(touched, sums[touched])
 
 
-def _quality(counts: np.ndarray) -> list[np.ndarray]:
-    iou, tp, fp, fn = counts[counts[:, 1:].sum(1) > 0].T if len(counts) else np.zeros((4, 0))
-    recognition = tp / (tp + 0.5 * fp + 0.5 * fn)
-    segmentation = np.divide(iou, tp, out=np.zeros_like(iou), where=tp > 0)
-    return [segmentation * recognition, segmentation, recognition]
+def _on_crowd(overlaps: Overlaps, listed: tuple[Listed, Listed], *, count: int) -> np.ndarray | int:
+    """Pixels of every predicted segment on the crowd of its category, the last one listed."""
+    predicted, true = listed
+    crowds = np.flatnonzero(true.crowd)
+    if not len(crowds):
+        return 0
+    last = np.full(count, -1)
+    np.maximum.at(last, true.places[crowds], true.order[crowds])
+    return overlaps.first_inside(true.order[overlaps.second] == last[predicted.places[overlaps.first]])
+
+
+def _quality(total: np.ndarray) -> np.ndarray:
+    """PQ, SQ, RQ (K, 3) of sums (K, 4); 0 for categories that do not occur."""
+    iou, tp, fp, fn = total.T
+    whole = tp + 0.5 * fp + 0.5 * fn
+    parts = ((iou, whole), (iou, tp), (tp, whole))
+    return np.stack([np.divide(a, b, out=np.zeros(len(total)), where=b > 0) for a, b in parts], 1)

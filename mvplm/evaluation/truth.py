@@ -1,32 +1,35 @@
 """The truth of a record in the forms the metrics want."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mvplm.evaluation.detection import TrueObject
-from mvplm.evaluation.panoptic import Segment
 from mvplm.structures.masks import decode_mask, mask_area
 from mvplm.structures.record import Expression, Record
 
 
 @dataclass(frozen=True)
 class TruePanoptic:
-    """segment_map: (H, W) int32, 0 void. segments: its entries."""
+    """segment_map: (H, W) int32, 0 void. segments: its entries ``{"id", "category_id", "iscrowd"}``."""
 
     segment_map: np.ndarray
-    segments: list[Segment]
+    segments: list[dict[str, Any]]
 
 
 def true_panoptic(record: Record) -> TruePanoptic:
-    """Panoptic truth of a record whose annotations all carry masks and labels; ids are positions + 1."""
+    """Panoptic truth of a record whose annotations all carry masks and labels.
+
+    Ids are positions + 1, category ids are positions in the vocabulary.
+    """
     segment_map = np.zeros(record.size, np.int32)
     segments = []
     for place, annotation in enumerate(record.annotations, start=1):
         if annotation.segmentation is None or annotation.label is None:
             raise ValueError(f"image {record.image_id}: panoptic truth needs masks and labels on every annotation")
         segment_map[decode_mask(annotation.segmentation, record.size)] = place
-        segments.append(Segment(place, annotation.label, annotation.iscrowd))
+        segments.append({"id": place, "category_id": annotation.label, "iscrowd": int(annotation.iscrowd)})
     return TruePanoptic(segment_map, segments)
 
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from mvplm.data.scenes import SHAPE_VOCABULARY, SceneDataset
-from mvplm.evaluation.panoptic import Segment
 from mvplm.structures.masks import decode_mask
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
@@ -175,8 +174,8 @@ def test_the_truth_scores_full_marks_with_both_post_processings(peer, monkeypatc
 def test_stuff_of_one_name_becomes_one_segment(peer_tool):
     names = SHAPE_VOCABULARY
     thing, stuff = names.isthing.index(True), names.isthing.index(False)
-    segments = [Segment(1, stuff), Segment(2, thing), Segment(3, stuff), Segment(4, thing)]
+    segments = [{"id": id_, "category_id": name} for id_, name in enumerate((stuff, thing, stuff, thing), 1)]
     given = torch.tensor([[1, 2], [3, 4]])
     answer = peer_tool.fuse_stuff(given, segments, vocabulary=names)
     assert np.array_equal(answer.segment_map, [[1, 2], [1, 4]]) and given[1, 0] == 3
-    assert [segment.id for segment in answer.segments] == [1, 2, 4]
+    assert [segment["id"] for segment in answer.segments] == [1, 2, 4]
