@@ -23,7 +23,12 @@ class Metric(ABC):
         return len(self._entries)
 
     def _add(self, key: Any, entry: Any) -> None:
-        self._entries[len(self._entries) if key is None else key] = entry
+        # A sample without a key is like no other one, here and after it was sent to another process.
+        self._entries[object() if key is None else key] = entry
+
+    def merge(self, other: "Metric") -> None:
+        """Take over the samples of another metric of the same kind and settings, as from a process with its share."""
+        self._entries.update(other._entries)
 
     def _gathered(self) -> list[Any]:
         """Entries of all ranks, each sample once."""
