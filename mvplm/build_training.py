@@ -12,6 +12,7 @@ from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.data.unify import NameSampling, UnifySettings
 from mvplm.data.views import pictures, prepared, without_pictures
 from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
+from mvplm.evaluation import protocols
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
 from mvplm.models.ops import sample_maps
 from mvplm.prompts import PromptTokenizer, family_of
@@ -113,7 +114,8 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
 
 def open_records(config: Config, entry: SourceConfig | EvalSetConfig) -> Sequence[Record]:
     """The dataset of a source or an evaluation set as the configuration asks about it."""
-    merged = config.eval.res_protocol == "merged" and family_of(entry.task) == "sentence"
+    protocol = protocols.get(config.eval.res_protocol)
+    merged = protocol.expressions == "merged" and family_of(entry.task) == "sentence"
     dataset = get_dataset(entry.dataset, **entry.options)
     return prepared(dataset, synonyms=config.names.synonyms, merged=merged)
 
