@@ -29,9 +29,24 @@ class ImageSums:
     @classmethod
     def of_means(cls, values: Mapping[str, Sequence[float]]) -> "ImageSums":
         """Metrics that are means of one value per image; images are numbered."""
-        columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
-        count = len(next(iter(columns.values()), ()))
-        return cls(range(count), {name: np.stack([c, np.ones_like(c)], 1) for name, c in columns.items()})
+        count = len(next(iter(values.values()), ()))
+        return cls.of_samples(range(count), values)
+
+    @classmethod
+    def of_samples(cls, images: Sequence[Hashable], values: Mapping[str, Sequence[float]]) -> "ImageSums":
+        """Metrics that are means of one value per sample, where an image can have several samples.
+
+        Args:
+            images: image of each sample.
+            values: metric -> value of each sample.
+        """
+        rows = {image: row for row, image in enumerate(dict.fromkeys(images))}
+        places = [rows[image] for image in images]
+        sums = {}
+        for name, column in values.items():
+            sums[name] = np.zeros((len(rows), 2))
+            np.add.at(sums[name], places, np.stack([np.asarray(column, np.float64), np.ones(len(places))], 1))
+        return cls(list(rows), sums)
 
     def values(self) -> dict[str, float]:
         """Metric -> percent; metrics with nothing below are 0."""

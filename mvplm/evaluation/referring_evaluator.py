@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mvplm.evaluation.box_accuracy import BoxAccuracy
+from mvplm.evaluation.intervals import ImageSums
 from mvplm.evaluation.protocols import Protocol
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.truth import true_masks
@@ -46,7 +47,8 @@ class ReferringEvaluator:
         single = len(expression.targets) == 1
         if single:
             boxes = answers["rec"].instances.boxes.tolist()
-            self.boxes.update(boxes[0] if boxes else None, record.annotations[expression.targets[0]].box, key=key)
+            best, target = boxes[0] if boxes else None, record.annotations[expression.targets[0]].box
+            self.boxes.update(best, target, image=record.image_id, key=key)
         if any(record.annotations[i].segmentation is None for i in expression.targets):
             return
         truth = true_masks(record, expression, ignore_label=self.ignore_label)
@@ -66,6 +68,11 @@ class ReferringEvaluator:
                 out |= {f"referring/{kind}/{name}": metrics[name] for name in ("cIoU", "gIoU")}
         out |= {f"rec/{name}": value for name, value in self.boxes.compute().items()}
         return out | {f"grec/{name}": value for name, value in self.general.compute().items()}
+
+    def image_sums(self) -> dict[str, ImageSums]:
+        """First parts of the names (``referring/all``, ``rec``, ``grec``) -> metrics by image, for intervals."""
+        parts = {"referring/all": self.single, "rec": self.boxes, "grec": self.general}
+        return {name: metric.image_sums() for name, metric in parts.items()}
 
 
 def _masks(answer: Perception, *, merged: bool) -> np.ndarray | None:

@@ -11,6 +11,7 @@ from oracles.truth_teller import TruthTeller
 
 from mvplm.cli import main
 from mvplm.config import Config
+from mvplm.evaluation import protocols
 from mvplm.perceiver import Perceiver
 from mvplm.runs import run_evaluation
 from mvplm.structures import Perception
@@ -70,6 +71,7 @@ def test_it_stands_there_how_and_on_what_it_was_measured(written: dict):
     assert {name: entry["limit"] for name, entry in written["data"]["sets"].items()} == dict.fromkeys(SETS, 4)
     assert written["protocol"]["mode"] == "skip" and written["protocol"]["weights"].endswith("model")
     assert len(written["protocol"]["config_hash"]) == 12 and written["protocol"]["post"]["top_k"] == 100
+    assert written["protocol"]["referring"] == protocols.get("per_sentence").as_dict()
     assert written["versions"]["torch"].startswith(torch.__version__.split("+")[0])
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from mvplm.evaluation import ImageSums, Interval, ReferringIoU, bootstrap, paired_bootstrap
+from mvplm.evaluation import BoxAccuracy, ImageSums, Interval, ReferringIoU, bootstrap, paired_bootstrap
 
 
 def ratio(above, below=None, **more) -> ImageSums:
@@ -111,6 +111,22 @@ def test_what_cannot_be_is_told():
         bootstrap(sums, draws=0)
     with pytest.raises(ValueError, match=r"x: sums must be \(2, 2\), one row per image"):
         ImageSums([0, 1], {"x": np.zeros((2, 3))})
+
+
+def test_samples_of_one_image_are_drawn_together():
+    several = ImageSums.of_samples(["a", "b", "a", "a"], {"Acc": [1, 0, 1, 1]})
+    assert list(several.images) == ["a", "b"] and several.sums["Acc"].tolist() == [[3, 3], [0, 1]]
+    assert bootstrap(several)["Acc"] == Interval(75, 0, 100)
+
+
+def test_box_accuracy_has_intervals_over_images():
+    metric = BoxAccuracy()
+    for image in range(3):
+        metric.update([0, 0, 2, 2], [0, 0, 2, 2], image=image)
+        metric.update(None, [0, 0, 2, 2], image=image)
+    assert bootstrap(metric.image_sums())["Acc@0.5"] == Interval(50, 50, 50)
+    metric.update(None, [0, 0, 2, 2])
+    assert len(metric.image_sums().images) == 4 and metric.compute() == {"Acc@0.5": pytest.approx(100 * 3 / 7)}
 
 
 def test_numbers_of_expressions_have_intervals_over_their_images():

@@ -140,7 +140,9 @@ def test_single_data_sets_have_their_first_text_and_ignored_regions(protocol, da
         answers = {task: truth(record, task=task, expression=record.expressions[1]) for task in evaluator.tasks}
         evaluator.update(record, answers, expression=expression)
     assert len(evaluator.general) == count
-    assert evaluator.general.image_sums().sums["cIoU"].tolist() == [[overlap, union]]
+    sums = evaluator.image_sums()
+    assert sums["grec"].sums["cIoU"].tolist() == [[overlap, union]] and list(sums["grec"].images) == ["a"]
+    assert sums["referring/all"].sums["gIoU"][:, 1] == sums["rec"].sums["Acc@0.5"][:, 1] == 1
 
 
 def test_an_evaluator_of_matched_masks_sees_every_mask():
