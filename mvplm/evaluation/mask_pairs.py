@@ -74,6 +74,13 @@ class Pair:
     union: int
 
 
+def pair_unions(predicted: np.ndarray, true: np.ndarray) -> Pair:
+    """The pair of the union of (n, H, W) predicted and that of (m, H, W) true masks."""
+    guess, target = merged(predicted), merged(true)
+    overlap = int(np.count_nonzero(guess & target))
+    return Pair(overlap, int(np.count_nonzero(guess)) + int(np.count_nonzero(target)) - overlap)
+
+
 def pair_masks(predicted: np.ndarray, true: np.ndarray) -> list[Pair]:
     """Pairs of (n, H, W) predicted and (m, H, W) true masks, max(n, m) of them.
 

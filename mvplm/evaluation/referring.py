@@ -8,7 +8,7 @@ import numpy as np
 
 from mvplm.evaluation import protocols
 from mvplm.evaluation.intervals import ImageSums
-from mvplm.evaluation.mask_pairs import MaskSet, Pair, merged, pair_masks
+from mvplm.evaluation.mask_pairs import MaskSet, Pair, merged, pair_masks, pair_unions
 from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.protocols import Protocol
 from mvplm.structures.choices import check_choice
@@ -172,7 +172,7 @@ def _pairs(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None)
     predicted, true = (nothing if side is None else side.masks for side in (guess, target))
     if protocol.targets == "matched":
         return pair_masks(predicted, true)
-    return pair_masks(merged(predicted), merged(true))
+    return [pair_unions(predicted, true)]
 
 
 def _iou(protocol: Protocol, pair: Pair) -> float:

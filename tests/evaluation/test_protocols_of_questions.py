@@ -176,6 +176,11 @@ MUSE = {
         [(["######....", "####......"], ["####......", "..####...."])],
         dict(c=8 / 10, g=(4 / (6 + E) + 4 / (4 + E)) / 2, pr=(1, 0.5, 0.5), t=1),
     ),
+    # 3 / 4 with the smaller target, although the answer shares 4 pixels with the larger one; then 0 / 10.
+    "assigned by IoU, not by shared pixels": (
+        [(["####......"], [TEN, "###......."])],
+        dict(c=3 / 14, g=3 / (4 + E) / 2, pr=(0.5, 0.5, 0), t=1),
+    ),
     "exactly .5": ([(["#####....."], [TEN])], dict(c=0.5, g=5 / (10 + E), pr=(0, 0, 0), t=1)),
     "an answer without pixels is a pair of two empty masks": (
         [([LEFT, ".........."], [LEFT])],
