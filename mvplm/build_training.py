@@ -13,6 +13,7 @@ from mvplm.data.unify import NameSampling, UnifySettings
 from mvplm.data.views import pictures, prepared, without_pictures
 from mvplm.data.windows import Shown
 from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
+from mvplm.evaluation import protocols
 from mvplm.losses import Criterion, HungarianMatcher, LossWeights, MatchWeights
 from mvplm.models.ops import sample_maps
 from mvplm.prompts import PromptTokenizer, family_of
@@ -111,7 +112,8 @@ def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture
 
 def open_records(config: Config, entry: SourceConfig | EvalSetConfig) -> Sequence[Record]:
     """The dataset of a source or an evaluation set as the configuration asks about it."""
-    merged = config.eval.res_protocol == "merged" and family_of(entry.task) == "sentence"
+    protocol = protocols.get(config.eval.res_protocol)
+    merged = protocol.expressions == "merged" and family_of(entry.task) == "sentence"
     dataset = get_dataset(entry.dataset, **entry.options)
     return prepared(dataset, synonyms=config.names.synonyms, merged=merged)
 

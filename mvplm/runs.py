@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -43,7 +43,7 @@ from mvplm.engine import (
     seed_everything,
     started_again,
 )
-from mvplm.evaluation import make_evaluator, metrics_table, write_metrics
+from mvplm.evaluation import make_evaluator, metrics_table, protocols, write_metrics
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
@@ -193,6 +193,7 @@ def run_evaluation(
             "post": asdict(config.post),
             "behaviour": perceiver.config.behaviour,
             "res_protocol": perceiver.config.eval.res_protocol,
+            **_counting(perceiver.config, config.eval.sets.values()),
             "synonyms": perceiver.config.names.synonyms,
             "exclude_eval_images": perceiver.config.data.exclude_eval_images,
             "seconds": round(time.perf_counter() - started, 1),
@@ -250,7 +251,14 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     # A prefix names the whole set, so its names are not told apart.
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
     most = getattr(dataset, "max_detections", 100)
-    evaluator = make_evaluator(task, vocabulary, groups=groups, max_detections=most)
+    evaluator = make_evaluator(
+        task,
+        vocabulary,
+        groups=groups,
+        max_detections=most,
+        protocol=perceiver.config.eval.res_protocol,
+        dataset=entry.dataset,
+    )
     count = min(limit, len(dataset)) if limit else len(dataset)
     rank, world = rank_and_world()
     batches = evaluation_batches(
@@ -290,6 +298,12 @@ def progress_bar(total: int, description: str) -> Iterator[Callable[[int], None]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task(description, total=total)
         yield lambda done: progress.update(bar, completed=done)
+
+
+def _counting(config: Config, sets: Iterable[EvalSetConfig]) -> dict[str, Any]:
+    """``referring``, the protocol by which expressions are counted, where there are any."""
+    asked = any(entry.task in _SENTENCES for entry in sets)
+    return {"referring": protocols.get(config.eval.res_protocol).as_dict()} if asked else {}
 
 
 def _data_versions(config: Config) -> dict[str, Any]:

@@ -11,6 +11,17 @@ from mvplm.config.base import Section, setting
 TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "res", "gres", "rec", "caption")
 """Every task a sample can have."""
 
+RES_PROTOCOLS = (
+    "per_sentence",
+    "merged",
+    "release",
+    "gres",
+    "lisa",
+    "rmsin",
+    "segearth",
+    "muse",
+    "muse_per_question",
+)
 RESPONSES = ("caption", "none", "existing_objects", "trailing")
 """What the assistant says before the summary token; "trailing" stands behind the released prompts' placeholder."""
 
@@ -186,9 +197,10 @@ class EvalConfig(Section):
     Attributes:
         sets: named evaluations; a later file removes one of its base with ``name: null``.
         batch_size: images per forward pass.
-        res_protocol: "per_sentence", or "merged": all expressions for the same objects make one, in training too.
+        res_protocol: how referring expressions are counted, a preset of ``mvplm.evaluation.protocols``. With "merged"
+            and "release" all expressions for the same objects make one, in training too.
     """
 
     sets: dict[str, EvalSetConfig] = field(default_factory=dict)
     batch_size: int = setting(8, low=1)
-    res_protocol: str = setting("per_sentence", choices=("per_sentence", "merged"))
+    res_protocol: str = setting("per_sentence", choices=RES_PROTOCOLS)

@@ -1,10 +1,14 @@
 """Evaluation: exact metrics with ``update / compute / reset``, evaluators that feed them, and the report at the end."""
 
+from mvplm.evaluation import protocols
 from mvplm.evaluation.box_accuracy import BoxAccuracy
+from mvplm.evaluation.comparable import by_protocol, check_comparable
 from mvplm.evaluation.detection import DetectionAP
 from mvplm.evaluation.evaluators import Evaluator, make_evaluator
+from mvplm.evaluation.intervals import ImageSums, Interval, bootstrap, paired_bootstrap
 from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.panoptic import PanopticQuality
+from mvplm.evaluation.protocols import Protocol
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.report import metrics_table, write_metrics
 from mvplm.evaluation.semantic import SemanticIoU
@@ -13,11 +17,19 @@ __all__ = [
     "BoxAccuracy",
     "DetectionAP",
     "Evaluator",
+    "ImageSums",
+    "Interval",
     "Metric",
     "PanopticQuality",
+    "Protocol",
     "ReferringIoU",
     "SemanticIoU",
+    "bootstrap",
+    "by_protocol",
+    "check_comparable",
     "make_evaluator",
     "metrics_table",
+    "paired_bootstrap",
+    "protocols",
     "write_metrics",
 ]

@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
-
-from mvplm.evaluation.box_accuracy import BoxAccuracy
 from mvplm.evaluation.detection import DetectionAP
 from mvplm.evaluation.panoptic import PanopticQuality, categories_of
-from mvplm.evaluation.referring import ReferringIoU
+from mvplm.evaluation.protocols import Protocol as ReferringProtocol
+from mvplm.evaluation.referring_evaluator import ReferringEvaluator
 from mvplm.evaluation.semantic import SemanticIoU
-from mvplm.evaluation.truth import scored_classes, true_mask, true_objects, true_panoptic, true_semantic
+from mvplm.evaluation.truth import scored_classes, true_objects, true_panoptic, true_semantic
 from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
@@ -136,64 +134,9 @@ class DetectionEvaluator:
         return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
 
 
-class ReferringEvaluator:
-    """Referring segmentation and comprehension on expressions of every kind.
-
-    Single-target expressions give ``referring/all/*`` (and ``referring/<kind>/*``) from the best mask and
-    ``rec/Acc@0.5`` from the best box. All expressions, those for several targets and for none included, give
-    ``grec/*`` from the union of the masks above the threshold. Expressions without true masks score boxes only.
-    """
-
-    tasks = ("res", "gres", "rec")
-
-    def __init__(self) -> None:
-        self.single = ReferringIoU()
-        self.general = ReferringIoU()
-        self.boxes = BoxAccuracy(0.5)
-
-    def update(
-        self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
-    ) -> None:
-        """Add one expression."""
-        if expression is None:
-            raise ValueError(f"image {record.image_id}: the referring evaluator needs an expression")
-        key = (record.image_id, expression.text, expression.id)
-        single = len(expression.targets) == 1
-        if single:
-            boxes = answers["rec"].instances.boxes.tolist()
-            self.boxes.update(boxes[0] if boxes else None, record.annotations[expression.targets[0]].box, key=key)
-        if any(record.annotations[i].segmentation is None for i in expression.targets):
-            return
-        truth = true_mask(record, expression)
-        if single:
-            self.single.update(_union(answers["res"]), truth, kind=expression.kind, key=key)
-        self.general.update(_union(answers["gres"]), truth, key=key)
-
-    def compute(self) -> dict[str, float]:
-        """``referring/<kind>/{cIoU,gIoU}``, ``rec/Acc@0.5`` and ``grec/{cIoU,gIoU,N-acc,T-acc}``."""
-        groups = {"all": self.single.compute(), **self.single.by_kind()}
-        out = {
-            f"referring/{kind}/{name}": metrics[name]
-            for kind, metrics in groups.items()
-            for name in ("cIoU", "gIoU")
-            if kind and name in metrics
-        }
-        out |= {f"rec/{name}": value for name, value in self.boxes.compute().items()}
-        for name, value in self.general.compute().items():
-            if name in ("cIoU", "gIoU", "N-acc", "T-acc"):
-                out[f"grec/{name}"] = value
-        return out
-
-
 def _cleaned(name: str) -> str:
     """A name as prompts and answers spell it: runs of whitespace collapsed."""
     return " ".join(name.split())
-
-
-def _union(answer: Perception) -> np.ndarray | None:
-    """Union (H, W) bool of the answered masks, or None when there are none."""
-    masks = None if answer.instances is None else answer.instances.masks
-    return None if masks is None or not len(masks) else masks.any(0).cpu().numpy()
 
 
 _TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "referring")
@@ -205,6 +148,8 @@ def make_evaluator(
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
     max_detections: int = 100,
+    protocol: ReferringProtocol | str = "per_sentence",
+    dataset: str = "",
 ) -> Evaluator:
     """The evaluator of a task.
 
@@ -213,13 +158,15 @@ def make_evaluator(
         vocabulary: names asked for; needed by all but referring.
         groups: for detection, groups of names to score apart.
         max_detections: of objects: finds per image that count.
+        protocol: for referring, how expressions are counted.
+        dataset: for referring, the catalog name, for what a protocol says about single data sets.
 
     Raises:
-        ValueError: unknown task (with the choices), or no vocabulary where one is needed.
+        ValueError: unknown task or protocol (with the choices), or no vocabulary where one is needed.
     """
     check_choice("task", task, choices=_TASKS)
     if task == "referring":
-        return ReferringEvaluator()
+        return ReferringEvaluator(protocol, dataset=dataset)
     if vocabulary is None:
         raise ValueError(f"evaluating {task} needs the vocabulary that was asked for")
     if task == "panoptic":

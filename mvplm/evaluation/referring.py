@@ -1,77 +1,217 @@
-"""Referring segmentation: cumulative and generalised IoU, and the target/no-target accuracies of gRefCOCO."""
+"""Referring segmentation: cumulative and generalised IoU, precision, and accuracies of "is there a target"."""
 
+from collections.abc import Hashable, Sequence
+from operator import ge, gt
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mvplm.evaluation.metric import Metric, percent
+from mvplm.evaluation import protocols
+from mvplm.evaluation.intervals import ImageSums
+from mvplm.evaluation.mask_pairs import MaskSet, Pair, merged, pair_masks, pair_unions
+from mvplm.evaluation.metric import Metric
+from mvplm.evaluation.protocols import Protocol
+from mvplm.structures.choices import check_choice
 
-_THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
+STATUSES = ("answered", "no_target", "unparsed")
+"""What an answer can be: masks (or none at all), the words "no target", or nothing that can be read."""
 
 
 class _Score(NamedTuple):
-    """One expression: shared pixels, pixels of either, whether something was predicted, whether something is there."""
+    """One expression: IoU of each pair, the sums of their pixels, how many masks, and what was answered."""
 
+    ious: tuple[float, ...]
     overlap: int
     union: int
-    guessed: bool
+    predictions: int
+    truths: int
     targeted: bool
+    guessed: bool
+    status: str
     kind: str
+    image: Hashable
 
 
 class ReferringIoU(Metric):
-    """cIoU, gIoU, Pr@t, N-acc and T-acc over expressions.
+    """cIoU, gIoU, Pr@t, N-acc and T-acc over expressions, counted as a protocol says.
 
-    An expression without a target scores IoU 1 and adds nothing to the cumulative sums when the prediction is empty;
-    otherwise it scores 0 and its predicted pixels enter the union. Source: "GRES: Generalized Referring Expression
-    Segmentation".
+    Args:
+        protocol: the protocol, or the name of a preset. The default is that of "GRES: Generalized Referring Expression
+            Segmentation" for every sentence: an expression without a target scores IoU 1 and adds nothing to the
+            cumulative sums when the prediction is empty; otherwise it scores 0 and its predicted pixels enter the
+            union.
     """
 
-    def update(self, predicted: np.ndarray | None, true: np.ndarray | None, *, kind: str = "", key: Any = None) -> None:
+    def __init__(self, protocol: Protocol | str = "per_sentence") -> None:
+        super().__init__()
+        self.protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
+
+    def update(
+        self,
+        predicted: np.ndarray | None,
+        true: np.ndarray | None,
+        *,
+        status: str = "answered",
+        kind: str = "",
+        image: Hashable = None,
+        key: Any = None,
+    ) -> None:
         """Add one expression.
 
         Args:
-            predicted: (H, W) bool, or None for "nothing fits".
-            true: (H, W) bool, or None for an expression without a target.
+            predicted: (H, W) or (n, H, W) bool, or None for "nothing fits".
+            true: (H, W) or (n, H, W), or None for an expression without a target. Bool, or integers: 0 is background,
+                the protocol's ``ignore_label`` takes no part, all else is the target.
+            status: one of ``STATUSES``.
             kind: how the target is told apart; see :meth:`by_kind`.
+            image: what :meth:`image_sums` puts together; None makes the expression an image of its own.
             key: identifies the expression across ranks.
 
         Raises:
-            ValueError: the masks differ in size.
+            ValueError: the masks differ in size, or an unknown status.
         """
-        guess = 0 if predicted is None else int(predicted.sum())
-        target = 0 if true is None else int(true.sum())
-        overlap = 0
-        if predicted is not None and true is not None:
-            if predicted.shape != true.shape:
-                raise ValueError(f"predicted mask {predicted.shape} and true mask {true.shape} differ in size")
-            overlap = int((predicted & true).sum())
-        self._add(key, _Score(overlap, guess + target - overlap, guess > 0, target > 0, kind))
+        check_choice("status", status, choices=STATUSES)
+        guess = MaskSet.read(predicted)
+        target = MaskSet.read(true, ignore_label=self.protocol.ignore_label)
+        if guess is not None and target is not None and guess.size != target.size:
+            raise ValueError(f"predicted mask {guess.size} and true mask {target.size} differ in size")
+        # Without a key it is like no other expression, here and in another process.
+        key = object() if key is None else key
+        score = _scored(self.protocol, guess, target=target, status=status)
+        self._add(key, score._replace(kind=kind, image=("expression", key) if image is None else image))
+
+    def merge(self, other: Metric) -> None:
+        """Take over the expressions of another process or shard; one that both have under the same ``key`` counts once.
+
+        Raises:
+            ValueError: the other one counts by another protocol.
+        """
+        theirs = getattr(other, "protocol", None)
+        if theirs != self.protocol:
+            raise ValueError(f"expressions counted by {theirs} cannot join those counted by {self.protocol}")
+        super().merge(other)
 
     def compute(self) -> dict[str, float]:
-        """``cIoU gIoU Pr@0.5..0.9 N-acc T-acc`` in percent; N-acc and T-acc only where such expressions occur."""
-        return _summary(self._gathered())
+        """``cIoU gIoU Pr@t N-acc T-acc`` in percent; what has nothing to count is left out, but cIoU and gIoU."""
+        return _percent(self.image_sums())
 
     def by_kind(self) -> dict[str, dict[str, float]]:
         """The same for the expressions of each kind that occurs."""
         entries = self._gathered()
-        return {kind: _summary([e for e in entries if e.kind == kind]) for kind in sorted({e.kind for e in entries})}
+        kinds = sorted({entry.kind for entry in entries})
+        return {kind: _percent(_summed(self.protocol, [e for e in entries if e.kind == kind])) for kind in kinds}
+
+    def statuses(self) -> dict[str, int]:
+        """How many answers had each of ``STATUSES``."""
+        found = [entry.status for entry in self._gathered()]
+        return {status: found.count(status) for status in STATUSES}
+
+    def image_sums(self) -> ImageSums:
+        """Numerator and denominator of every metric by image, for confidence intervals."""
+        return _summed(self.protocol, self._gathered())
 
 
-def _summary(entries: list[_Score]) -> dict[str, float]:
-    if not entries:
+def _percent(sums: ImageSums) -> dict[str, float]:
+    if not sums.images:
         return {}
-    ious = [e.overlap / e.union if e.union else 1.0 for e in entries]
-    out = {
-        "cIoU": percent(sum(e.overlap for e in entries), sum(e.union for e in entries)),
-        "gIoU": percent(sum(ious), len(ious)),
+    return {
+        name: value for name, value in sums.values().items() if name in ("cIoU", "gIoU") or sums.sums[name][:, 1].any()
     }
-    for threshold in _THRESHOLDS:
-        out[f"Pr@{threshold}"] = percent(sum(iou > threshold for iou in ious), len(ious))
-    absent = [e.guessed for e in entries if not e.targeted]
+
+
+def _scored(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None, status: str) -> _Score:
+    """One expression by a protocol; ``kind`` and ``image`` are still to be set."""
+    if protocol.frame is not None:
+        guess, target = (None if side is None else side.framed(protocol.frame) for side in (guess, target))
+    if guess is not None:
+        guess = guess.without(None if target is None else target.ignored)
+    if status == "unparsed":
+        guess = None
+    area = 0 if guess is None else guess.area()
+    targeted = target is not None and target.area() > 0
+    withdrawn = status != "answered" or 0 < area < protocol.min_area
+    denied = 0
+    if withdrawn:
+        denied = _denied(protocol, guess, target=target if targeted else None)
+        guess = None
+    pairs = _pairs(protocol, guess, target=target)
+    ious = tuple(_iou(protocol, pair) for pair in pairs)
+    union = sum(pair.union for pair in pairs) + denied
+    if status == "unparsed" and not targeted:
+        ious = (0.0,) * len(ious)
+    if not targeted and not protocol.count_union_for_false_mask:
+        union = 0
+    matched = protocol.targets == "matched"
+    return _Score(
+        ious=ious,
+        overlap=sum(pair.overlap for pair in pairs),
+        union=union,
+        predictions=_count(guess) if matched else 1,
+        truths=_count(target) if matched else 1,
+        targeted=targeted,
+        guessed=area > 0 and not withdrawn,
+        status=status,
+        kind="",
+        image=None,
+    )
+
+
+def _denied(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None) -> int:
+    """Pixels outside the target of an answer that says "no target" although there is one, where they count."""
+    if guess is None or target is None or not protocol.count_union_for_denied_mask:
+        return 0
+    return guess.without(merged(target.masks)[0]).area()
+
+
+def _pairs(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None) -> list[Pair]:
+    """The pairs of masks that are compared: one of the two unions, or one for each mask."""
+    sides = [side for side in (guess, target) if side is not None]
+    if not sides:
+        return [] if protocol.targets == "matched" else [Pair(0, 0)]
+    nothing = np.zeros((0, *sides[0].size), bool)
+    predicted, true = (nothing if side is None else side.masks for side in (guess, target))
+    if protocol.targets == "matched":
+        return pair_masks(predicted, true)
+    return [pair_unions(predicted, true)]
+
+
+def _iou(protocol: Protocol, pair: Pair) -> float:
+    return pair.overlap / (pair.union + protocol.union_offset) if pair.union else protocol.empty_iou
+
+
+def _count(masks: MaskSet | None) -> int:
+    return 0 if masks is None else len(masks.masks)
+
+
+def _summed(protocol: Protocol, entries: Sequence[_Score]) -> ImageSums:
+    """Numerators and denominators by image."""
+    groups: dict[Hashable, list[_Score]] = {}
+    for entry in entries:
+        groups.setdefault(entry.image, []).append(entry)
+    rows = [_image(protocol, group) for group in groups.values()]
+    names = rows[0] if rows else ()
+    return ImageSums(list(groups), {name: np.array([row[name] for row in rows], np.float64) for name in names})
+
+
+def _image(protocol: Protocol, entries: Sequence[_Score]) -> dict[str, tuple[float, float]]:
+    """Numerator and denominator of every metric over the expressions of one image."""
+    ious = [iou for entry in entries for iou in entry.ious]
+    count = sum(max(entry.predictions, entry.truths) for entry in entries)
+    if protocol.count_per == "image":
+        count = max(sum(entry.predictions for entry in entries), sum(entry.truths for entry in entries))
+    out = {
+        "cIoU": (sum(entry.overlap for entry in entries), sum(entry.union for entry in entries)),
+        "gIoU": (sum(ious), count),
+    }
+    reached = ge if protocol.threshold_operator == ">=" else gt
+    if protocol.precision_over == "targeted":
+        ious = [iou for entry in entries if entry.targeted for iou in entry.ious]
+    for threshold in protocol.thresholds:
+        out[f"Pr@{threshold}"] = (sum(reached(iou, threshold) for iou in ious), len(ious))
+    absent = [not e.guessed and e.status != "unparsed" for e in entries if not e.targeted]
     present = [e.guessed for e in entries if e.targeted]
-    if absent:
-        out["N-acc"] = percent(sum(not guessed for guessed in absent), len(absent))
-    if present:
-        out["T-acc"] = percent(sum(present), len(present))
+    if protocol.n_acc is not None:
+        out["N-acc"] = (sum(absent), len(absent))
+    if protocol.t_acc is not None:
+        out["T-acc"] = (sum(present), len(present))
     return out

@@ -74,12 +74,34 @@ def true_mask(record: Record, expression: Expression) -> np.ndarray | None:
     Raises:
         ValueError: a target has no mask.
     """
-    if not expression.targets:
-        return None
-    union = np.zeros(record.size, bool)
-    for place in expression.targets:
-        segmentation = record.annotations[place].segmentation
-        if segmentation is None:
-            raise ValueError(f"image {record.image_id}: a target of {expression.text!r} has no mask")
-        union |= decode_mask(segmentation, record.size)
-    return union
+    masks = true_masks(record, expression)
+    return None if masks is None else masks.any(0)
+
+
+def true_masks(record: Record, expression: Expression, *, ignore_label: int | None = None) -> np.ndarray | None:
+    """The masks (n, H, W) an expression refers to, bool; None when it has no target.
+
+    Args:
+        record: the image.
+        expression: one of its expressions.
+        ignore_label: mark the crowd regions of the record by this value. The masks are then uint8, and an expression
+            without a target has one without pixels, so that the regions are known there, too.
+
+    Raises:
+        ValueError: a target has no mask.
+    """
+    masks = [_decoded(record, expression, place=place) for place in expression.targets]
+    if ignore_label is None:
+        return np.stack(masks) if masks else None
+    labels = np.stack(masks or [np.zeros(record.size, bool)]).astype(np.uint8)
+    for annotation in record.annotations:
+        if annotation.iscrowd and annotation.segmentation is not None:
+            labels[:, decode_mask(annotation.segmentation, record.size)] = ignore_label
+    return labels
+
+
+def _decoded(record: Record, expression: Expression, *, place: int) -> np.ndarray:
+    segmentation = record.annotations[place].segmentation
+    if segmentation is None:
+        raise ValueError(f"image {record.image_id}: a target of {expression.text!r} has no mask")
+    return decode_mask(segmentation, record.size)

@@ -11,6 +11,7 @@ from oracles.truth_teller import TruthTeller
 
 from mvplm.cli import main
 from mvplm.config import Config
+from mvplm.evaluation import protocols
 from mvplm.perceiver import Perceiver
 from mvplm.runs import run_evaluation
 from mvplm.structures import Perception
@@ -29,6 +30,7 @@ KEYS = {
     *(f"referring/{kind}/{name}" for kind in ("attribute", "relation", "all") for name in ("cIoU", "gIoU")),
     "rec/Acc@0.5",
     *(f"grec/{name}" for name in ("cIoU", "gIoU", "N-acc", "T-acc")),
+    *(f"{group}/Pr@0.{tenth}" for group in ("referring/all", "grec") for tenth in range(5, 10)),
 }
 
 
@@ -69,6 +71,7 @@ def test_it_stands_there_how_and_on_what_it_was_measured(written: dict):
     assert {name: entry["limit"] for name, entry in written["data"]["sets"].items()} == dict.fromkeys(SETS, 4)
     assert written["protocol"]["mode"] == "skip" and written["protocol"]["weights"].endswith("model")
     assert len(written["protocol"]["config_hash"]) == 12 and written["protocol"]["post"]["top_k"] == 100
+    assert written["protocol"]["referring"] == protocols.get("per_sentence").as_dict()
     assert written["versions"]["torch"].startswith(torch.__version__.split("+")[0])
 
 
@@ -110,7 +113,8 @@ def test_silence_scores_nothing_but_on_expressions_for_nothing(
     metrics, _ = measure(perceiver, tmp_path, monkeypatch, lie=nothing)
     assert set(metrics) == KEYS and metrics["grec/N-acc"] == 100
     assert 0 < metrics["grec/gIoU"] < 50
-    others = {name: value for name, value in metrics.items() if name not in ("grec/N-acc", "grec/gIoU")}
+    right = ("grec/N-acc", "grec/gIoU", *(f"grec/Pr@0.{tenth}" for tenth in range(5, 10)))
+    others = {name: value for name, value in metrics.items() if name not in right}
     assert {name: value for name, value in others.items() if value} == {}
 
 
