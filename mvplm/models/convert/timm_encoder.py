@@ -40,7 +40,7 @@ def timm_encoder_tensors(tensors: Tensors, own: Iterable[str]) -> dict[str, Tens
     named = dict(tensors)
     if any(name.startswith("_conv_stem.") for name in tensors):
         named = _from_efficientnet_pytorch(tensors, wanted)
-    found = {name if name in wanted else f"{_PREFIX}{name}": tensor for name, tensor in named.items()}
+    found = {f"{_PREFIX}{name.removeprefix(_PREFIX)}": tensor for name, tensor in named.items()}
     return {
         name: tensor
         for name, tensor in found.items()
