@@ -7,6 +7,7 @@ cycle.
 import hashlib
 import math
 import random
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -184,6 +185,7 @@ class TaskMixture:
             num_workers=num_workers,
             collate_fn=_unchanged,
             prefetch_factor=prefetch if num_workers else None,
+            worker_init_fn=_leave_signals,
             generator=torch.Generator(),  # its own, so that starting to load never advances the global generator
         )
         for step, loaded in zip(steps if isinstance(steps, range) else count(first), loader, strict=False):
@@ -292,6 +294,12 @@ class _Steps(Dataset):
     def __getitem__(self, step: int) -> _LoadedBatch:
         loaded = self._mixture.loaded(step)
         return _LoadedBatch(self._collate(loaded.samples), loaded.bad, loaded.seen)
+
+
+def _leave_signals(_: int) -> None:
+    """Stop signals often go to a whole group of processes: the main one answers them, and still needs its workers."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _unchanged(batch: Any) -> Any:

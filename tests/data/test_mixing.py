@@ -1,6 +1,9 @@
 """The schedule of a mixture: exact ratios, resuming, ranks, workers."""
 
 import json
+import multiprocessing
+import os
+import signal
 from collections import Counter
 from functools import partial
 
@@ -100,6 +103,17 @@ def mixture_state(mixture, step):
 def test_workers_change_nothing(small_tokenizer, small_record, workers):
     mixture = real_mixture(small_tokenizer, small_record)
     assert run(mixture, 2, stop_step=6, num_workers=workers) == run(mixture, 2, stop_step=6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_to_everybody_leaves_the_workers_to_the_main_process(number):
+    steps = plain_mixture().batches(0, num_workers=1, collate=len)
+    assert next(steps) == (0, 3)
+    (worker,) = multiprocessing.active_children()
+    os.kill(worker.pid, number)
+    assert [next(steps) for _ in range(8)] == [(step, 3) for step in range(1, 9)]
+    assert worker.is_alive()
+    steps.close()
 
 
 @pytest.mark.parametrize("ratios", [(2, 2, 1, 1), (5, 3, 1, 1), (30, 10, 12, 3)])
