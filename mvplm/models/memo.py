@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 Tensors = tuple[Tensor, ...]
 
@@ -71,6 +71,12 @@ def content_key(*tensors: Tensor) -> bytes:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.digest()
+
+
+def weights_version(module: nn.Module) -> bytes:
+    """Part of a key that changes with every change of a module's weights."""
+    states = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in module.parameters()]
+    return hashlib.blake2b(repr(states).encode(), digest_size=16).digest()
 
 
 def _bytes(tensors: Tensors) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mvplm.models.language import LanguageModel
-from mvplm.models.memo import Memo, content_key
+from mvplm.models.memo import Memo, content_key, weights_version
 from mvplm.structures import Batch
 
 _BUDGET = 512 << 20
@@ -38,8 +38,8 @@ class NamesReader(nn.Module):
         ids, valid = batch.input_ids[:, :length], batch.attention_mask[:, :length]
         if any(parameter.requires_grad for parameter in llm.parameters()):
             return self._read(llm, ids, valid=valid)
-        host = ids.cpu()
-        keys = [content_key(row[:end]) for row, end in zip(host, ends, strict=True)]
+        host, version = ids.cpu(), weights_version(llm)
+        keys = [content_key(row[:end]) + version for row, end in zip(host, ends, strict=True)]
 
         def compute(places: list[int]) -> list[tuple[Tensor, ...]]:
             with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from mvplm.models.memo import Memo, content_key
+from mvplm.models.memo import Memo, content_key, weights_version
 from mvplm.structures.choices import near_matches
 
 STRIDES = (4, 8, 16, 32)
@@ -62,7 +62,8 @@ class _Encoder(nn.Module):
                 maps = self._maps(images[places])
             return list(zip(*(maps[stride] for stride in STRIDES), strict=True))
 
-        rows = memo.rows([content_key(image) for image in images], compute)
+        version = weights_version(self)
+        rows = memo.rows([content_key(image) + version for image in images], compute)
         stacked = [torch.stack(level) for level in zip(*rows, strict=True)]
         return {stride: level.to(images.device, images.dtype) for stride, level in zip(STRIDES, stacked, strict=True)}
 

@@ -73,3 +73,15 @@ def test_a_frozen_encoder_gives_the_same_maps_whether_remembered_or_not() -> Non
         assert torch.equal(first[stride], again[stride]) and torch.equal(first[stride][2], mixed[stride][0])
         assert first[stride].dtype == torch.float32 and not first[stride].requires_grad
         torch.testing.assert_close(first[stride], plain[stride], atol=2e-3, rtol=2e-3)
+
+
+def test_other_weights_are_not_answered_from_memory() -> None:
+    torch.manual_seed(0)
+    encoder = TimmEncoder("resnet18", frozen=True, **SIZES)
+    encoder.memo = Memo(1 << 20)
+    images = torch.randn(1, 3, 64, 64)
+    before = encoder(images)[4]
+    other = TimmEncoder("resnet18", frozen=True, **SIZES)
+    encoder.load_state_dict(other.state_dict())
+    assert not torch.equal(encoder(images)[4], before)
+    torch.testing.assert_close(encoder(images)[4], other(images)[4])
