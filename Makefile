@@ -30,8 +30,8 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy $(TYPED)
 
-test: lint ## lint, then every test
-	$(BIN)/python -m pytest
+test: lint ## lint, then every test, two at a time
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 bench: $(STAMP) ## timings of the main parts
 	$(BIN)/python tools/benchmark.py answers

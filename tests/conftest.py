@@ -24,10 +24,10 @@ settings.load_profile("repeatable")
 
 @pytest.fixture(scope="session", autouse=True)
 def few_threads() -> None:
-    """Two torch threads, so that timings do not depend on the machine's size."""
+    """Two torch threads, shared by the processes of the tests, so that timings do not depend on the machine's size."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(max(1, 2 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ import os
 import signal
 import sys
 
-import torch
-
 from mvplm.config import load_config
 from mvplm.engine import Hook, Trainer
 from mvplm.runs import run_training
@@ -27,7 +25,6 @@ class Die(Hook):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     path, whole, killed, step = sys.argv[1:]
     run_training(load_config(path, [f"train.output={whole}"]))
     run_training(load_config(path, [f"train.output={killed}"]), hooks=(Die(int(step)),))

@@ -56,7 +56,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the directories ``whole`` and ``killed``; the second is killed at a random step and resumed."""
     folder = tmp_path_factory.mktemp("runs")
     path, die_at = config_file(folder), random.SystemRandom().randint(EVERY + 1, STEPS - 1)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    threads = str(torch.get_num_threads())  # the same bits need the same threads
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, str(SCRIPT), str(path), str(folder / "whole"), str(folder / "killed"), str(die_at)]
     process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
     assert process.returncode == -signal.SIGKILL, process.stderr

@@ -5,8 +5,6 @@ import signal
 import sys
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from engine.toy import ToyMixture, Weights, criterion, make_model
@@ -51,5 +49,4 @@ def run(directory: Path, *, steps: int = 24, die_at: int = 0, number: int = sign
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(2)
     run(Path(sys.argv[1]), die_at=int(sys.argv[2]), number=int(sys.argv[3]))

@@ -29,7 +29,8 @@ def totals(directory: Path) -> dict[int, float]:
 
 
 def subprocess_run(directory: Path, *, die_at: int, number: int) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    threads = str(torch.get_num_threads())  # the same bits need the same threads
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, str(SCRIPT), str(directory), str(die_at), str(number)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
 

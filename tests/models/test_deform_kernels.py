@@ -92,7 +92,8 @@ def test_many_queries_in_several_pieces(monkeypatch: pytest.MonkeyPatch) -> None
     assert min(counts[-2:]) > 2
 
 
-def test_the_caller_and_helpers_work_side_by_side() -> None:
+def test_the_caller_and_helpers_work_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     meet = threading.Barrier(2, timeout=20)
     names = []
 
@@ -110,7 +111,8 @@ def test_one_thread_is_enough_when_torch_has_one(monkeypatch: pytest.MonkeyPatch
     check_against_reference(draw(queries=700))
 
 
-def test_an_error_in_a_piece_is_passed_on() -> None:
+def test_an_error_in_a_piece_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     done = []
     for pieces in ([lambda: 1 / 0], [lambda: 1 / 0, lambda: done.append(1), lambda: done.append(2)]):
         with pytest.raises(ZeroDivisionError):
