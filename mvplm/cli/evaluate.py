@@ -52,9 +52,9 @@ def evaluate(
 def _measure(
     config_file: Path, overrides: list[str], *, weights: str | None, limit: int, pictures: int, out: Path
 ) -> None:
-    from mvplm.config import load_config
+    from mvplm.evaluation_config import evaluation_config
 
-    config = load_config(config_file, overrides)
+    config = evaluation_config(config_file, overrides, weights=weights)
 
     from mvplm.engine import leave_processes
     from mvplm.runs import run_evaluation
