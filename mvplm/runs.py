@@ -180,10 +180,7 @@ def run_evaluation(
     With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
     join_processes(config.train.device)
-    if perceiver is None:
-        perceiver = load_for_evaluation(config, weights)
-    else:
-        adopt_settings(perceiver, config)
+    perceiver = load_for_evaluation(config, weights) if perceiver is None else adopt_settings(perceiver, config)
     asked: dict[str, str] = {}
     started = time.perf_counter()
     metrics = evaluate_perceiver(perceiver, config, limit=limit, asked=asked)
@@ -237,16 +234,16 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver
         place = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
         return Perceiver(model.to(place), tokenizer, config=config, settings=build_postprocess(config))
     perceiver = load_perceiver(weights or config.train.output)
-    adopt_settings(perceiver, config)
-    return perceiver
+    return adopt_settings(perceiver, config)
 
 
-def adopt_settings(perceiver: Perceiver, config: Config) -> None:
-    """Give a perceiver what an evaluation says of thresholds, mode, counting and synonyms; the network stays."""
+def adopt_settings(perceiver: Perceiver, config: Config) -> Perceiver:
+    """The same perceiver, with what an evaluation says of thresholds, mode, counting and synonyms; the network stays."""
     names = replace(perceiver.config.names, synonyms=config.names.synonyms, synonym_file=config.names.synonym_file)
     counting = replace(perceiver.config.eval, res_protocol=config.eval.res_protocol)
     perceiver.settings = build_postprocess(config)
     perceiver.config = replace(perceiver.config, infer=config.infer, post=config.post, names=names, eval=counting)
+    return perceiver
 
 
 def evaluate_perceiver(
