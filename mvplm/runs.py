@@ -238,7 +238,7 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver
 
 
 def adopt_settings(perceiver: Perceiver, config: Config) -> Perceiver:
-    """The same perceiver, with what an evaluation says of thresholds, mode, counting and synonyms; the network stays."""
+    """The same perceiver, with what an evaluation says of thresholds, mode, counting and synonyms."""
     names = replace(perceiver.config.names, synonyms=config.names.synonyms, synonym_file=config.names.synonym_file)
     counting = replace(perceiver.config.eval, res_protocol=config.eval.res_protocol)
     perceiver.settings = build_postprocess(config)
