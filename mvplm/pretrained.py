@@ -78,7 +78,7 @@ def load_perceiver(
     revision: str | None = None,
 ) -> Perceiver:
     """A model by shipped name, directory or Hub id; see :meth:`Perceiver.from_pretrained`."""
-    folder = _find(name, local_files_only, revision=revision)
+    folder = find_model(name, local_files_only=local_files_only, revision=revision)
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
     check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer=tokenizer)
@@ -114,7 +114,12 @@ def load_provenance(folder: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
-def _find(name: str | Path, local_files_only: bool, *, revision: str | None = None) -> Path:
+def find_model(name: str | Path, *, local_files_only: bool = True, revision: str | None = None) -> Path:
+    """The folder of a model by shipped name, directory or Hub id.
+
+    Raises:
+        ValueError: nothing of that name; the message lists what is shipped.
+    """
     if (Path(name) / PARTIAL_FILE).is_file():
         raise ValueError(
             f"{name} holds parts of a network, not a whole one: train from it, with _BASE_: {name}/{PARTIAL_FILE} in "

@@ -4,13 +4,14 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from mvplm.asking import Asking, asked_key
 from mvplm.build import attach_adapters, build_model, build_postprocess, build_tokenizer
 from mvplm.build_training import (
     build_criterion,
@@ -162,6 +163,7 @@ def run_evaluation(
     out: str | Path,
     show: bool = True,
     pictures: int = 0,
+    perceiver: Perceiver | None = None,
 ) -> dict[str, float]:
     """Evaluate every set of ``config.eval`` and write ``metrics.json`` into ``out``.
 
@@ -173,13 +175,15 @@ def run_evaluation(
         out: directory for ``metrics.json``.
         show: print the table.
         pictures: so many answers of each set are drawn in ``report.html``; 0 draws none.
+        perceiver: the model of ``weights`` where it is loaded already; it is given the settings of ``config``.
 
     With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
     join_processes(config.train.device)
-    perceiver = load_for_evaluation(config, weights)
+    perceiver = load_for_evaluation(config, weights) if perceiver is None else adopt_settings(perceiver, config)
+    asked: dict[str, str] = {}
     started = time.perf_counter()
-    metrics = evaluate_perceiver(perceiver, config, limit=limit)
+    metrics = evaluate_perceiver(perceiver, config, limit=limit, asked=asked)
     if rank_and_world()[0]:
         return metrics
     sets = {name: {**asdict(entry), "limit": limit or entry.limit} for name, entry in config.eval.sets.items()}
@@ -195,6 +199,7 @@ def run_evaluation(
             "res_protocol": perceiver.config.eval.res_protocol,
             **_counting(perceiver.config, config.eval.sets.values()),
             "synonyms": perceiver.config.names.synonyms,
+            "asked_hash": asked,
             "exclude_eval_images": perceiver.config.data.exclude_eval_images,
             "seconds": round(time.perf_counter() - started, 1),
             "threads": torch.get_num_threads(),
@@ -213,7 +218,10 @@ def run_evaluation(
 
 
 def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver:
-    """A perceiver from a run's checkpoint, a model directory or a shipped name; thresholds are those of ``config``."""
+    """A perceiver from a run's checkpoint, a model directory or a shipped name, with the settings of ``config``.
+
+    The network of a checkpoint is that of ``config`` (see ``evaluation_config``).
+    """
     source = Path(weights or config.train.output)
     if (source / "checkpoints").is_dir() or source.name.startswith("step_"):
         checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
@@ -226,31 +234,53 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver
         place = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
         return Perceiver(model.to(place), tokenizer, config=config, settings=build_postprocess(config))
     perceiver = load_perceiver(weights or config.train.output)
+    return adopt_settings(perceiver, config)
+
+
+def adopt_settings(perceiver: Perceiver, config: Config) -> Perceiver:
+    """The same perceiver, with what an evaluation says of thresholds, mode, counting and synonyms."""
+    names = replace(perceiver.config.names, synonyms=config.names.synonyms, synonym_file=config.names.synonym_file)
+    counting = replace(perceiver.config.eval, res_protocol=config.eval.res_protocol)
     perceiver.settings = build_postprocess(config)
-    perceiver.config.infer = config.infer
-    perceiver.config.eval.res_protocol = config.eval.res_protocol
+    perceiver.config = replace(perceiver.config, infer=config.infer, post=config.post, names=names, eval=counting)
     return perceiver
 
 
-def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) -> dict[str, float]:
-    """Metrics of every set of ``config.eval``, names as in the metrics file."""
+def evaluate_perceiver(
+    perceiver: Perceiver, config: Config, *, limit: int = 0, asked: dict[str, str] | None = None
+) -> dict[str, float]:
+    """Metrics of every set of ``config.eval``, names as in the metrics file.
+
+    Args:
+        perceiver: the model.
+        config: the sets.
+        limit: as for ``run_evaluation``.
+        asked: receives a hash of the names asked for each data set and task.
+    """
     metrics: dict[str, float] = {}
     for name, entry in config.eval.sets.items():
         _LOGGER.info("evaluating %s: %s on %s", name, entry.task, entry.dataset)
-        found = _evaluate_set(perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit)
+        found = _evaluate_set(
+            perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit, asked=asked
+        )
         if twice := sorted(set(found) & set(metrics)):
             raise ValueError(f"eval.sets.{name} gives {twice[0]} a second time; set its prefix")
         metrics |= found
     return metrics
 
 
-def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int) -> dict[str, float]:
+def _evaluate_set(
+    perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int, asked: dict[str, str] | None
+) -> dict[str, float]:
     dataset = open_records(perceiver.config, entry)
     task = "referring" if entry.task in _SENTENCES else entry.task
     vocabulary: Vocabulary | None = dataset[0].vocabulary
     # A prefix names the whole set, so its names are not told apart.
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
     most = getattr(dataset, "max_detections", 100)
+    asking = Asking() if entry.task in _SENTENCES else Asking.of(perceiver.config, dataset)
+    if asked is not None and (code := asking.hash(None if entry.task in _SENTENCES else vocabulary)) is not None:
+        asked[asked_key(entry)] = code
     evaluator = make_evaluator(
         task,
         vocabulary,
@@ -263,7 +293,7 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     rank, world = rank_and_world()
     batches = evaluation_batches(
         dataset,
-        perceiver.mapper(task, sentences=entry.task if entry.task in _SENTENCES else None),
+        asking.mapper(perceiver.mapper(task, sentences=entry.task if entry.task in _SENTENCES else None)),
         batch_size=batch_size,
         collate=perceiver.collate,
         limit=limit,
@@ -274,7 +304,7 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
     seen: set[int] = set()
     with progress_bar(count, entry.task) as advance:
         for batch in batches:
-            looked = perceiver.look(batch.batch)
+            looked = asking.heard(perceiver.look(batch.batch))
             found = {asked: perceiver.answer(looked, task=asked) for asked in evaluator.tasks}
             for row, (record, place) in enumerate(zip(batch.records, batch.expressions, strict=True)):
                 answers = {asked: perceptions[row] for asked, perceptions in found.items()}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mvplm.cli import convert, data, doctor, evaluate, label, models, predict, quickstart, train
+from mvplm.cli import convert, data, doctor, evaluate, label, models, predict, quickstart, suite, train
 from mvplm.cli.guard import guarded
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -36,6 +36,8 @@ def build_app(*, debug: bool = False) -> typer.Typer:
         _add_all(group, module.COMMANDS, debug=debug)
         app.add_typer(group, name=name)
     _add_label(app, debug=debug)
+    settings = {"epilog": f"Example: {suite.EXAMPLE}", "context_settings": _SETTINGS, "hidden": True}
+    app.command(suite.COMMAND, **settings)(guarded(suite.evaluate_suite, debug=debug))
     return app
 
 
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows ``mvplm``; None takes the process's own.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = suite.with_suite(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given or os.environ.get("MVPLM_DEBUG", "0") not in ("", "0")
     command = typer.main.get_command(build_app(debug=debug))
     try:

@@ -36,7 +36,11 @@ def evaluate(
     pictures: Annotated[int, typer.Option(min=0, help="So many answers of each set, drawn in OUT/report.html.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json.", show_default=False)],
 ) -> None:
-    """Measure a model on the sets of a config file, or score predictions; writes OUT/metrics.json."""
+    """Measure a model on the sets of a config file, or score predictions; writes OUT/metrics.json.
+
+    With --suite NAME: whole suites of benchmarks (paper, open_vocabulary, referring, all) and their tables; see mvplm
+    evaluate --suite list and mvplm evaluate --suite NAME --help.
+    """
     if predictions:
         if config_file or weights or pictures or not data:
             raise ValueError("--predictions goes with --data, and without --config-file, --weights and --pictures")
@@ -52,9 +56,9 @@ def evaluate(
 def _measure(
     config_file: Path, overrides: list[str], *, weights: str | None, limit: int, pictures: int, out: Path
 ) -> None:
-    from mvplm.config import load_config
+    from mvplm.evaluation_config import evaluation_config
 
-    config = load_config(config_file, overrides)
+    config = evaluation_config(config_file, overrides, weights=weights)
 
     from mvplm.engine import leave_processes
     from mvplm.runs import run_evaluation

@@ -109,7 +109,11 @@ class NamesConfig(Section):
         phrase_negatives: [low, high] phrases of other images added to a grounding list.
         shuffle: a fresh order of the names at each visit.
         max_tokens: budget of the list in tokens.
-        synonyms: of names with commas, ask for the "first" part or for all of it ("joined").
+        synonyms: of names with commas, ask for the "first" part or for all of it ("joined"). "max" asks for every part
+            as a name of its own in evaluations, and a class scores what the best of its names does; training takes the
+            first.
+        synonym_file: with "max", further names: JSON ``{name: [more names]}``, or "builtin:cityscapes",
+            "builtin:pascal_context_59", "builtin:pascal_voc_20".
     """
 
     full_limit: int = setting(150, low=1)
@@ -118,7 +122,8 @@ class NamesConfig(Section):
     phrase_negatives: list[int] = setting([0, 24], length=2, low=0)
     shuffle: bool = True
     max_tokens: int = setting(1024, low=1)
-    synonyms: str = setting("first", choices=("first", "joined"))
+    synonyms: str = setting("first", choices=("first", "joined", "max"))
+    synonym_file: str | None = None
 
 
 @dataclass

@@ -17,7 +17,9 @@ from mvplm.config.tree import Layer, override_layers, read_layers
 _LOGGER = logging.getLogger("mvplm.config")
 
 
-def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def load_config(
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, under: str | Path | None = None
+) -> Config:
     """The configuration of a file, or of the defaults, with overrides applied last.
 
     Order, later wins: published defaults, ``behaviour``, the preset named by ``model.preset``, bases, file, overrides.
@@ -25,6 +27,7 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     Args:
         path: YAML file, or None.
         overrides: ``dotted.key=value`` items; the value is read as YAML.
+        under: YAML file below the others, as if it were the furthest base, but for its evaluation sets.
 
     Raises:
         ValueError: everything that is wrong, in one message, one problem per line.
@@ -32,7 +35,8 @@ def load_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     from omegaconf import OmegaConf
 
     errors: list[str] = []
-    layers = [] if path is None else read_layers(Path(path), errors)
+    layers = [] if under is None else [_without_sets(layer) for layer in read_layers(Path(under), errors)]
+    layers += [] if path is None else read_layers(Path(path), errors)
     layers += override_layers(overrides, errors)
     node = OmegaConf.structured(Config)
     for layer in _behaviour_layers(layers) + _preset_layers(layers, errors) + layers:
@@ -59,6 +63,15 @@ def config_hash(config: Config) -> str:
     values = asdict(config)
     values["train"].pop("output")
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _without_sets(layer: Layer) -> Layer:
+    """The layer without evaluation sets."""
+    evaluation = layer.tree.get("eval")
+    if not isinstance(evaluation, dict):
+        return layer
+    kept = {name: value for name, value in evaluation.items() if name != "sets"}
+    return Layer({**layer.tree, "eval": kept}, layer.origin)
 
 
 def _behaviour_layers(layers: Sequence[Layer]) -> list[Layer]:

@@ -91,6 +91,8 @@ def cross_problems(config: Config) -> list[str]:
     found += [f"{key}.dataset is missing" for key, dataset in named if not dataset]
     if config.eval.res_protocol == "release" and not config.post.gres_fallback_top1:
         found.append("eval.res_protocol 'release' never answers \"no target\", so post.gres_fallback_top1 must be true")
+    if config.names.synonym_file is not None and config.names.synonyms != "max":
+        found.append(f"names.synonym_file needs names.synonyms 'max', got {config.names.synonyms!r}")
     if config.data.sources and not any(source.ratio for source in config.data.sources.values()):
         found.append("data.sources: every ratio is 0, so there is nothing to train on")
     return found

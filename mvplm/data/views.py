@@ -9,7 +9,7 @@ from mvplm.data.datasets.base import RecordSequence
 from mvplm.structures import Expression, Record, Vocabulary
 from mvplm.structures.choices import check_choice
 
-SYNONYMS = ("first", "joined")
+SYNONYMS = ("first", "joined", "max")
 
 
 class RecordView(RecordSequence):
@@ -64,14 +64,15 @@ def prepared(records: Sequence[Record], *, synonyms: str = "first", merged: bool
 
     Args:
         records: the dataset.
-        synonyms: of names with commas keep the "first" part, or all of it ("joined").
+        synonyms: of names with commas keep the "first" part, or all of it ("joined"); with "max" classes are called by
+            the first, too (who asks for them takes the others from the dataset's ``vocabulary``).
         merged: make one expression of all that mean the same objects.
     """
     check_choice("synonyms", synonyms, choices=SYNONYMS)
     if merged:
         records = RecordView(records, change=merge_expressions)
     vocabulary = getattr(records, "vocabulary", None)
-    if synonyms == "first" and vocabulary is not None and any("," in name for name in vocabulary.names):
+    if synonyms != "joined" and vocabulary is not None and any("," in name for name in vocabulary.names):
         short = first_synonyms(vocabulary)
         records = RecordView(records, change=lambda record: replace(record, vocabulary=short))
     return records

@@ -5,7 +5,7 @@ from typing import Any
 
 from mvplm.evaluation import protocols
 
-_COUNTING = ("referring", "synonyms")
+_COUNTING = ("referring", "synonyms", "asked_hash")
 """Parts of a result's protocol that say how it was counted; the others say what was measured."""
 
 

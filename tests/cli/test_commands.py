@@ -235,8 +235,11 @@ def test_train_and_evaluate_call_the_library(monkeypatch: pytest.MonkeyPatch, tm
     path.write_text("train: {steps: 7}")
     assert main(["train", "--config-file", str(path), "--resume", "train.seed=5"]) == 0
     assert (calls[0][0].train.steps, calls[0][0].train.seed, calls[0][1]) == (7, 5, True)
-    assert main(["evaluate", "--config-file", str(path), "--weights", "w", "--limit", "2", "--out", "o"]) == 0
-    assert calls[1][1] == {"weights": "w", "limit": 2, "out": Path("o"), "pictures": 0}
+    assert (
+        main(["evaluate", "--config-file", str(path), "--weights", "mvplm-tiny-scenes", "--limit", "2", "--out", "o"])
+        == 0
+    )
+    assert calls[1][1] == {"weights": "mvplm-tiny-scenes", "limit": 2, "out": Path("o"), "pictures": 0}
     ended.interrupted = "SIGINT"
     assert main(["train", "--config-file", str(path)]) == 130
 

@@ -7,7 +7,7 @@ import pytest
 from mvplm.config import Config, load_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
-FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name != "accelerate")
+FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name not in ("accelerate", "eval", "suites"))
 HEADER = ("Source:", "Score:", "Cost:", "Command:")
 
 
