@@ -108,13 +108,9 @@ class DetectionEvaluator:
         self.tasks = (task,)
         self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
         masks, count = task == "instance", len(vocabulary)
-        things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
-        classes: dict[str, list[int]] = {"detection": things}
-        if groups:
-            classes = {group: [self.places[_cleaned(name)] for name in names] for group, names in groups.items()}
         self.metrics = {
             group: DetectionAP(count, places, masks=masks, max_detections=max_detections)
-            for group, places in classes.items()
+            for group, places in class_groups(vocabulary, groups).items()
         }
 
     def update(
@@ -132,6 +128,14 @@ class DetectionEvaluator:
     def compute(self) -> dict[str, float]:
         """``<group>/{box_AP,box_AP50,mask_AP,mask_AP50}``."""
         return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
+
+
+def class_groups(vocabulary: Vocabulary, groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[int]]:
+    """Positions of the names of each group; without groups one of all things, "detection"."""
+    if not groups:
+        return {"detection": [place for place, isthing in enumerate(vocabulary.isthing) if isthing]}
+    places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
+    return {group: [places[_cleaned(name)] for name in names] for group, names in groups.items()}
 
 
 def _cleaned(name: str) -> str:
