@@ -9,11 +9,9 @@ from typing import Self
 from mvplm.data.panoptic_files import PanopticAnswer, PanopticWriter
 from mvplm.data.prediction_writers import DetectionWriter, ReferringWriter, SemanticWriter
 from mvplm.data.streamed_list import Share
-from mvplm.evaluation.evaluators import Evaluator
+from mvplm.evaluation.evaluators import DetectionEvaluator, Evaluator
 from mvplm.evaluation.referring_evaluator import ReferringEvaluator
 from mvplm.structures import Expression, Perception, Record, Vocabulary
-
-_OBJECTS = ("instance", "detection", "grounding")
 
 
 class PredictionSaver:
@@ -53,7 +51,7 @@ class PredictionSaver:
         if "semantic" in evaluator.tasks:
             self.files["semantic"] = folder / "semantic.json"
             self._semantic = self._opened.enter_context(SemanticWriter(self.files["semantic"], share=share))
-        if set(evaluator.tasks) & set(_OBJECTS):
+        if isinstance(evaluator, DetectionEvaluator):
             self.files["detection"] = folder / "detections.json"
             self._detections = self._opened.enter_context(DetectionWriter(self.files["detection"], share=share))
 
@@ -79,8 +77,8 @@ class PredictionSaver:
             record: the image. answers: by the evaluator's tasks. expression: the one that was asked.
             place: of the record in its data set; must not fall.
         """
-        if self._expressions is not None and expression is not None:
-            assert isinstance(self._evaluator, ReferringEvaluator)
+        if self._expressions is not None and isinstance(self._evaluator, ReferringEvaluator):
+            assert expression is not None
             answer = self._evaluator.answer(answers)
             self._expressions.write(record.image_id, expression, answer=answer, place=place)
             return
@@ -92,7 +90,7 @@ class PredictionSaver:
         if self._semantic is not None and (semantic := answers["semantic"].semantic) is not None:
             class_map = semantic.class_map.cpu().numpy()
             self._semantic.write(record.image_id, class_map, category_ids=ids, place=place)
-        if self._detections is not None:
+        if self._detections is not None and isinstance(self._evaluator, DetectionEvaluator):
             finds = self._evaluator.finds(answers)
             known = [{**find, "category_id": ids[find["category_id"]]} for find in finds]
             self._detections.write(record.image_id, known, place=place)

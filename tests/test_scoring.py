@@ -84,7 +84,13 @@ def test_panoptic_and_semantic_truth_is_hundred_and_the_file_says_how(records, t
     assert content["metrics"] == found and set(content) == {"metrics", "protocol", "data", "versions"}
     assert content["protocol"]["metrics"] == ["panoptic", "semantic"]
     assert len(content["protocol"]["predictions"][str(file)]) == len(content["protocol"]["vocabulary_hash"]["panoptic"])
-    assert content["data"]["sets"]["panoptic"] == {"dataset": "scenes/val", "options": SCENES.options, "limit": 0}
+    assert content["data"]["sets"]["panoptic"] == {
+        "dataset": "scenes/val",
+        "options": SCENES.options,
+        "limit": 0,
+        "counts": {"images": NUM},
+        "predictions": {"panoptic": "../answers.json"},
+    }
 
 
 def test_several_processes_give_the_same_and_a_changed_picture_another_hash(records, tmp_path):

@@ -132,6 +132,12 @@ class ReferringFile:
 
 PredictionFile = PanopticFile | DetectionFile | SemanticFile | ReferringFile
 ListFile = type[DetectionFile] | type[SemanticFile] | type[ReferringFile]
+LIST_FILES: dict[str, ListFile] = {
+    "semantic": SemanticFile,
+    "detection": DetectionFile,
+    "referring": ReferringFile,
+}
+"""Metric -> the kind of list that gives it."""
 
 
 def read_predictions(path: str | Path, *, empty: ListFile = DetectionFile) -> PredictionFile:
