@@ -165,7 +165,7 @@ def progress_bar(total: int, description: str) -> Iterator[Callable[[int], None]
         yield lambda done: progress.update(bar, completed=done)
 
 
-def protocol_of(model: Config, config: Config, found: Mapping[str, SetResult]) -> dict[str, Any]:
+def protocol_of(model: Config, config: Config, *, found: Mapping[str, SetResult]) -> dict[str, Any]:
     """How sets were measured: what the model's own configuration and that of the evaluation say about it."""
     asked = any(entry.task in _SENTENCES for entry in config.eval.sets.values())
     return {
@@ -187,7 +187,7 @@ def protocol_of(model: Config, config: Config, found: Mapping[str, SetResult]) -
     }
 
 
-def data_of(config: Config, found: Mapping[str, SetResult], *, out: str | Path) -> dict[str, Any]:
+def data_of(config: Config, *, found: Mapping[str, SetResult], out: str | Path) -> dict[str, Any]:
     """What sets were measured on, enough to open them again; where their predictions lie, seen from ``out``.
 
     Annotation files are told by their hashes, the drawn world by its version.

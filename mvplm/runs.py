@@ -181,11 +181,11 @@ def run_evaluation(
         return metrics
     protocol = {
         "weights": str(weights or config.train.output),
-        **protocol_of(perceiver.config, config, found),
+        **protocol_of(perceiver.config, config, found=found),
         "seconds": round(time.perf_counter() - started, 1),
         "threads": torch.get_num_threads(),
     }
-    write_metrics(Path(out) / "metrics.json", metrics, protocol=protocol, data=data_of(config, found, out=out))
+    write_metrics(Path(out) / "metrics.json", metrics, protocol=protocol, data=data_of(config, found=found, out=out))
     if pictures:
         from mvplm.pictures import write_report
 

@@ -199,7 +199,8 @@ class ReferringScorer(Scorer):
             if counts:
                 entry = self._file[key]
                 with _named(entry.name):
-                    self.expressions.add(record, expression, self._answer(entry, record.size))
+                    answer = self._answer(entry, record.size)
+                    self.expressions.add(record, expression, answer=answer)
 
     def _answer(self, entry: Entry, size: tuple[int, int]) -> ExpressionAnswer:
         values = entry.values

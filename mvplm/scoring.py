@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -77,8 +78,7 @@ def score_predictions(
         Names and percent, as in the file.
 
     Raises:
-        ValueError: an unknown metric or protocol, no file for a metric, or wrong contents of a file; the message names
-            file and entry.
+        ValueError: an unknown metric or protocol, no file for a metric, or wrong contents; it names file and entry.
         FileNotFoundError: a file, a PNG or the data set is not there.
     """
     started = time.perf_counter()
@@ -86,39 +86,49 @@ def score_predictions(
     empty = LIST_FILES.get(metrics[0], DetectionFile) if len(metrics) == 1 else DetectionFile
     read = [read_predictions(path, empty=empty) for path in files]
     chosen = _by_metric(read, metrics)
-    results: dict[str, float] = {}
-    sources: dict[str, dict[str, str]] = {}
-    vocabularies: dict[str, str] = {}
-    sets: dict[str, dict[str, Any]] = {}
+    found = _Found()
     for metric, file in chosen.items():
         records = data.open(metric, protocol)
         scorer = _score(metric, file, records=records, data=data, protocol=protocol, workers=workers)
-        results |= prefixed(scorer.compute(), data.prefix)
-        source = getattr(records, "files", None)
-        sources[metric] = {} if source is None else source.hashes()
-        if (vocabulary := getattr(records[0], "vocabulary", None)) is not None:
-            vocabularies[metric] = vocabulary_hash(vocabulary)
-        sets[metric] = data.described() | {
-            "counts": _counts(scorer, records, limit=data.limit),
-            "predictions": {metric: os.path.relpath(file.path, out)},
-        }
+        found.results |= prefixed(scorer.compute(), data.prefix)
+        counts = _counts(scorer, records, limit=data.limit)
+        written = {"counts": counts, "predictions": {metric: os.path.relpath(file.path, out)}}
+        found.sets[metric] = data.described() | written
+        found.tell_apart(metric, records)
     write_metrics(
         Path(out) / "metrics.json",
-        results,
+        found.results,
         protocol={
             "predictions": {str(file.path): predictions_hash(file) for file in read},
             "metrics": list(chosen),
-            "vocabulary_hash": vocabularies,
+            "vocabulary_hash": found.vocabularies,
             **({"res_protocol": protocol.name, "referring": protocol.as_dict()} if "referring" in chosen else {}),
             "seconds": round(time.perf_counter() - started, 1),
         },
-        data={"sets": sets, "files": sources},
+        data={"sets": found.sets, "files": found.sources},
     )
     if show:
         from rich.console import Console
 
-        Console().print(metrics_table(results))
-    return results
+        Console().print(metrics_table(found.results))
+    return found.results
+
+
+@dataclass
+class _Found:
+    """What goes into the metrics file, by metric: results, sets, hashes of annotation files and of names."""
+
+    results: dict[str, float] = field(default_factory=dict)
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    vocabularies: dict[str, str] = field(default_factory=dict)
+
+    def tell_apart(self, metric: str, records: Sequence[Record]) -> None:
+        """Note the hashes that tell the data of a metric from any other."""
+        source = getattr(records, "files", None)
+        self.sources[metric] = {} if source is None else source.hashes()
+        if (vocabulary := getattr(records[0], "vocabulary", None)) is not None:
+            self.vocabularies[metric] = vocabulary_hash(vocabulary)
 
 
 def _counts(scorer: Scorer, records: Sequence[Record], *, limit: int) -> dict[str, int]:

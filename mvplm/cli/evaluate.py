@@ -25,9 +25,7 @@ def evaluate(
     ] = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="Score this file, not a model: COCO results, panoptic JSON, semantic RLEs, answers to expressions."
-        ),
+        typer.Option(help="Score this file: COCO results, panoptic JSON, semantic RLEs or answers to expressions."),
     ] = None,
     data: Annotated[str, typer.Option(help="With --predictions: name in the catalog, or a COCO folder.")] = "",
     metrics: Annotated[

@@ -68,7 +68,7 @@ class ExpressionMetrics:
         """Whether the protocol asks an expression of a record."""
         return not self.first_text or expression == record.expressions[0]
 
-    def add(self, record: Record, expression: Expression, answer: ExpressionAnswer) -> None:
+    def add(self, record: Record, expression: Expression, *, answer: ExpressionAnswer) -> None:
         """Add an expression that :meth:`counts`. Raises ValueError for masks of another size than the true ones."""
         key, image = (record.image_id, expression.text, expression.id), record.image_id
         self.statuses[answer.status] += 1

@@ -21,7 +21,7 @@ class ReferringEvaluator(ExpressionMetrics):
         if expression is None:
             raise ValueError(f"image {record.image_id}: the referring evaluator needs an expression")
         if self.counts(record, expression):
-            self.add(record, expression, self.answer(answers))
+            self.add(record, expression, answer=self.answer(answers))
 
     def answer(self, answers: Mapping[str, Perception]) -> ExpressionAnswer:
         """What a model's answers to ``tasks`` say, in the form that is measured and written."""
