@@ -86,7 +86,7 @@ class DrawnAnswers:
 
 
 def _regions(rng: np.random.Generator, number: int) -> np.ndarray:
-    """Map (H, W) int32: pixels go to the nearest of ``number`` points, numbered from 1, along edges that are not straight."""
+    """Map (H, W) int32: pixels go to the nearest of ``number`` points, numbered from 1; edges are not straight."""
     points = rng.random((number, 2)) * SIZE
     rows, columns = np.arange(SIZE[0])[:, None, None], np.arange(SIZE[1])[None, :, None]
     wave = 12 * np.sin(columns / 17) + 7 * np.sin(rows / 5)

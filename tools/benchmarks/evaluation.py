@@ -28,7 +28,7 @@ spec = importlib.util.spec_from_file_location("evaluation_benchmark", {file!r})
 module = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = module
 spec.loader.exec_module(module)
-print(module.growth({part!r}, {count}, {warm}))
+print(module.growth({part!r}, {count}, warm={warm}))
 """
 
 
