@@ -2,16 +2,13 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from mvplm.asking import Asking, asked_key
 from mvplm.build import attach_adapters, build_model, build_postprocess, build_tokenizer
 from mvplm.build_training import (
     build_criterion,
@@ -19,11 +16,8 @@ from mvplm.build_training import (
     build_optimizer_settings,
     build_trainer_settings,
     build_weights,
-    open_records,
 )
-from mvplm.config import Config, EvalSetConfig, config_hash, to_yaml
-from mvplm.data.catalog import get_dataset
-from mvplm.data.evaluation import evaluation_batches
+from mvplm.config import Config, to_yaml
 from mvplm.engine import (
     CheckpointHook,
     CheckpointStore,
@@ -44,16 +38,15 @@ from mvplm.engine import (
     seed_everything,
     started_again,
 )
-from mvplm.evaluation import make_evaluator, metrics_table, protocols, write_metrics
+from mvplm.evaluation import metrics_table, write_metrics
+from mvplm.evaluation_sets import PREDICTIONS, data_of, evaluate_sets, joined_metrics, protocol_of
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
 from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver, starting_weights
 from mvplm.prompts import PromptTokenizer
-from mvplm.structures import Vocabulary
 
 _LOGGER = logging.getLogger("mvplm")
-_SENTENCES = ("res", "gres", "rec")
 
 
 def run_training(
@@ -164,6 +157,7 @@ def run_evaluation(
     show: bool = True,
     pictures: int = 0,
     perceiver: Perceiver | None = None,
+    save_predictions: bool = True,
 ) -> dict[str, float]:
     """Evaluate every set of ``config.eval`` and write ``metrics.json`` into ``out``.
 
@@ -176,36 +170,25 @@ def run_evaluation(
         show: print the table.
         pictures: so many answers of each set are drawn in ``report.html``; 0 draws none.
         perceiver: the model of ``weights`` where it is loaded already; it is given the settings of ``config``.
+        save_predictions: write what was scored below ``out/predictions``, as it comes.
 
     With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
     join_processes(config.train.device)
     perceiver = load_for_evaluation(config, weights) if perceiver is None else adopt_settings(perceiver, config)
-    asked: dict[str, str] = {}
     started = time.perf_counter()
-    metrics = evaluate_perceiver(perceiver, config, limit=limit, asked=asked)
+    folder = Path(out) / PREDICTIONS if save_predictions else None
+    found = evaluate_sets(perceiver, config, limit=limit, predictions=folder)
+    metrics = joined_metrics(found)
     if rank_and_world()[0]:
         return metrics
-    sets = {name: {**asdict(entry), "limit": limit or entry.limit} for name, entry in config.eval.sets.items()}
-    write_metrics(
-        Path(out) / "metrics.json",
-        metrics,
-        protocol={
-            "weights": str(weights or config.train.output),
-            "config_hash": config_hash(perceiver.config),
-            "mode": perceiver.config.infer_mode,
-            "post": asdict(config.post),
-            "behaviour": perceiver.config.behaviour,
-            "res_protocol": perceiver.config.eval.res_protocol,
-            **_counting(perceiver.config, config.eval.sets.values()),
-            "synonyms": perceiver.config.names.synonyms,
-            "asked_hash": asked,
-            "exclude_eval_images": perceiver.config.data.exclude_eval_images,
-            "seconds": round(time.perf_counter() - started, 1),
-            "threads": torch.get_num_threads(),
-        },
-        data={"sets": sets, **_data_versions(config)},
-    )
+    protocol = {
+        "weights": str(weights or config.train.output),
+        **protocol_of(perceiver.config, config, found=found),
+        "seconds": round(time.perf_counter() - started, 1),
+        "threads": torch.get_num_threads(),
+    }
+    write_metrics(Path(out) / "metrics.json", metrics, protocol=protocol, data=data_of(config, found=found, out=out))
     if pictures:
         from mvplm.pictures import write_report
 
@@ -246,106 +229,6 @@ def adopt_settings(perceiver: Perceiver, config: Config) -> Perceiver:
     return perceiver
 
 
-def evaluate_perceiver(
-    perceiver: Perceiver, config: Config, *, limit: int = 0, asked: dict[str, str] | None = None
-) -> dict[str, float]:
-    """Metrics of every set of ``config.eval``, names as in the metrics file.
-
-    Args:
-        perceiver: the model.
-        config: the sets.
-        limit: as for ``run_evaluation``.
-        asked: receives a hash of the names asked for each data set and task.
-    """
-    metrics: dict[str, float] = {}
-    for name, entry in config.eval.sets.items():
-        _LOGGER.info("evaluating %s: %s on %s", name, entry.task, entry.dataset)
-        found = _evaluate_set(
-            perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit, asked=asked
-        )
-        if twice := sorted(set(found) & set(metrics)):
-            raise ValueError(f"eval.sets.{name} gives {twice[0]} a second time; set its prefix")
-        metrics |= found
-    return metrics
-
-
-def _evaluate_set(
-    perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int, asked: dict[str, str] | None
-) -> dict[str, float]:
-    dataset = open_records(perceiver.config, entry)
-    task = "referring" if entry.task in _SENTENCES else entry.task
-    vocabulary: Vocabulary | None = dataset[0].vocabulary
-    # A prefix names the whole set, so its names are not told apart.
-    groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
-    most = getattr(dataset, "max_detections", 100)
-    asking = Asking() if entry.task in _SENTENCES else Asking.of(perceiver.config, dataset)
-    if asked is not None and (code := asking.hash(None if entry.task in _SENTENCES else vocabulary)) is not None:
-        asked[asked_key(entry)] = code
-    evaluator = make_evaluator(
-        task,
-        vocabulary,
-        groups=groups,
-        max_detections=most,
-        protocol=perceiver.config.eval.res_protocol,
-        dataset=entry.dataset,
-    )
-    count = min(limit, len(dataset)) if limit else len(dataset)
-    rank, world = rank_and_world()
-    batches = evaluation_batches(
-        dataset,
-        asking.mapper(perceiver.mapper(task, sentences=entry.task if entry.task in _SENTENCES else None)),
-        batch_size=batch_size,
-        collate=perceiver.collate,
-        limit=limit,
-        rank=rank,
-        world=world,
-    )
-    count = -(-count // world)
-    seen: set[int] = set()
-    with progress_bar(count, entry.task) as advance:
-        for batch in batches:
-            looked = asking.heard(perceiver.look(batch.batch))
-            found = {asked: perceiver.answer(looked, task=asked) for asked in evaluator.tasks}
-            for row, (record, place) in enumerate(zip(batch.records, batch.expressions, strict=True)):
-                answers = {asked: perceptions[row] for asked, perceptions in found.items()}
-                expression = None if place is None else record.expressions[place]
-                evaluator.update(record, answers, expression=expression)
-            seen |= set(batch.indices)
-            advance(len(seen))
-    results = evaluator.compute()
-    if entry.prefix is None:
-        return results
-    return {f"{entry.prefix}/{name.partition('/')[2]}": value for name, value in results.items()}
-
-
-@contextmanager
-def progress_bar(total: int, description: str) -> Iterator[Callable[[int], None]]:
-    """A bar on standard error; yields a function that takes the number of records done."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(description, total=total)
-        yield lambda done: progress.update(bar, completed=done)
-
-
-def _counting(config: Config, sets: Iterable[EvalSetConfig]) -> dict[str, Any]:
-    """``referring``, the protocol by which expressions are counted, where there are any."""
-    asked = any(entry.task in _SENTENCES for entry in sets)
-    return {"referring": protocols.get(config.eval.res_protocol).as_dict()} if asked else {}
-
-
-def _data_versions(config: Config) -> dict[str, Any]:
-    """What tells the data of an evaluation from any other: annotation files by hash, and the drawn world's version."""
-    files = {}
-    for name, entry in config.eval.sets.items():
-        source = getattr(get_dataset(entry.dataset, **entry.options), "files", None)
-        if source is not None:
-            files[name] = source.hashes()
-    out: dict[str, Any] = {"files": files} if files else {}
-    if any(entry.dataset.startswith("scenes/") for entry in config.eval.sets.values()):
-        from mvplm.data.scenes import WORLD_VERSION, world_hash
-
-        out |= {"scenes_version": WORLD_VERSION, "scenes_hash": world_hash()}
-    return out
+def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) -> dict[str, float]:
+    """Metrics of every set of ``config.eval``, names as in the metrics file."""
+    return joined_metrics(evaluate_sets(perceiver, config, limit=limit))

@@ -1,18 +1,20 @@
 """Scorers: they compare files of predictions with records, one record at a time; no model takes part."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from mvplm.data.panoptic_files import PanopticFile
-from mvplm.data.prediction_files import DetectionFile, Entry, ReferringFile
-from mvplm.evaluation import BoxAccuracy, DetectionAP, Metric, PanopticQuality, ReferringIoU, SemanticIoU
+from mvplm.data.prediction_files import DetectionFile, Entry, ReferringFile, SemanticFile
+from mvplm.evaluation import DetectionAP, Metric, PanopticQuality, Protocol, SemanticIoU
+from mvplm.evaluation.evaluators import class_groups
+from mvplm.evaluation.expressions import ExpressionAnswer, ExpressionMetrics
 from mvplm.evaluation.overlaps import Listed
-from mvplm.evaluation.truth import scored_classes, true_mask, true_objects, true_panoptic, true_semantic
-from mvplm.structures import Expression, Record, Vocabulary
+from mvplm.evaluation.truth import scored_classes, true_objects, true_panoptic, true_semantic
+from mvplm.structures import Record, Vocabulary
 from mvplm.structures.masks import decode_mask, encode_mask
 
 
@@ -69,20 +71,37 @@ class PanopticScorer(Scorer):
 class SemanticScorer(Scorer):
     """Keys ``semantic/{mIoU,pixel_accuracy}``: every pixel has the category of its segment; void is a miss."""
 
-    def __init__(self, file: PanopticFile, vocabulary: Vocabulary) -> None:
+    def __init__(self, file: PanopticFile | SemanticFile, vocabulary: Vocabulary) -> None:
         self._iou = SemanticIoU(len(vocabulary))
-        self._file = file
+        self._file, self._vocabulary = file, vocabulary
         self._places = {id_: place for place, id_ in enumerate(vocabulary.dataset_ids)}
         super().__init__({"iou": self._iou})
 
     def update(self, record: Record) -> None:
         """Add one image."""
-        answer = self._file.read(record.image_id, record.size)
-        with _named(f"{self._file.path}: image {record.image_id}"):
+        file = self._file
+        found = self._of_segments(file, record) if isinstance(file, PanopticFile) else self._of_masks(file, record)
+        self._iou.update(found, true_semantic(record), key=record.image_id)
+
+    def _of_segments(self, file: PanopticFile, record: Record) -> np.ndarray:
+        """Class positions (H, W), -1 for void."""
+        answer = file.read(record.image_id, record.size)
+        with _named(f"{file.path}: image {record.image_id}"):
             listed = Listed.of(answer.segments, places=self._places, name="predicted")
             rows = listed.rows(answer.segment_map)
-        class_map = np.where(rows == 0, -1, listed.places[rows])
-        self._iou.update(class_map, true_semantic(record), key=record.image_id)
+        return np.where(rows == 0, -1, listed.places[rows])
+
+    def _of_masks(self, file: SemanticFile, record: Record) -> np.ndarray:
+        """Class positions (H, W), -1 where no mask is."""
+        class_map = np.full(record.size, -1, np.int64)
+        for entry in file.of(record.image_id):
+            with _named(entry.name):
+                place = self._vocabulary.index_of(entry.values["category_id"])
+                mask = decode_mask(entry.values["segmentation"], record.size)
+                if (class_map[mask] >= 0).any():
+                    raise ValueError("the mask lies over that of an earlier entry of its image")
+            class_map[mask] = place
+        return class_map
 
     def compute(self) -> dict[str, float]:
         """``semantic/*``."""
@@ -95,15 +114,26 @@ class DetectionScorer(Scorer):
     Args:
         file: the finds. vocabulary: of the data.
         masks: the truth has masks. max_detections: finds per image that count.
+        groups: name of a group -> names it holds; each is scored apart, under its name instead of ``detection``.
     """
 
     def __init__(
-        self, file: DetectionFile, vocabulary: Vocabulary, *, masks: bool = True, max_detections: int = 100
+        self,
+        file: DetectionFile,
+        vocabulary: Vocabulary,
+        *,
+        masks: bool = True,
+        max_detections: int = 100,
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
-        self._ap = DetectionAP(len(vocabulary), things, masks=masks and file.masks, max_detections=max_detections)
+        count, masks = len(vocabulary), masks and file.masks
         self._file, self._vocabulary = file, vocabulary
-        super().__init__({"ap": self._ap})
+        super().__init__(
+            {
+                group: DetectionAP(count, places, masks=masks, max_detections=max_detections)
+                for group, places in class_groups(vocabulary, groups).items()
+            }
+        )
 
     def update(self, record: Record) -> None:
         """Add one image."""
@@ -113,7 +143,8 @@ class DetectionScorer(Scorer):
                 found = self._find(entry, record.size)
             if scored is None or found["category_id"] in scored:
                 predictions.append(found)
-        self._ap.update(predictions, true_objects(record), size=record.size, key=record.image_id)
+        for metric in self.metrics.values():
+            metric.update(predictions, true_objects(record), size=record.size, key=record.image_id)
 
     def _find(self, entry: Entry, size: tuple[int, int]) -> dict[str, Any]:
         from pycocotools import mask as coco
@@ -129,48 +160,71 @@ class DetectionScorer(Scorer):
         return found
 
     def compute(self) -> dict[str, float]:
-        """``detection/*``."""
-        return {f"detection/{name}": value for name, value in self._ap.compute().items()}
+        """``<group>/*``."""
+        return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
 
 
 class ReferringScorer(Scorer):
-    """Every sentence by itself: ``referring/{KIND,all}/*`` and ``grec/*`` of masks, ``rec/Acc@0.5`` of boxes."""
+    """``referring/{KIND,all}/*``, ``rec_from_mask/*`` and ``grec/*`` of masks, ``rec/*`` of boxes.
 
-    def __init__(self, file: ReferringFile) -> None:
-        self._single, self._general, self._boxes = ReferringIoU(), ReferringIoU(), BoxAccuracy(0.5)
+    Args:
+        file: the answers. protocol, dataset: see ``ExpressionMetrics``.
+
+    Attributes:
+        expressions: what measures the answers.
+    """
+
+    def __init__(self, file: ReferringFile, *, protocol: Protocol | str = "per_sentence", dataset: str = "") -> None:
+        self.expressions = ExpressionMetrics(protocol, dataset=dataset)
         self._file = file
-        super().__init__({"single": self._single, "general": self._general, "boxes": self._boxes})
+        super().__init__(self.expressions.metrics)
+
+    def merge(self, other: Scorer) -> None:
+        """Take over what another scorer of the same files has seen."""
+        super().merge(other)
+        if isinstance(other, ReferringScorer):
+            self.expressions.statuses += other.expressions.statuses
 
     def update(self, record: Record) -> None:
-        """Add all expressions about an image."""
+        """Add the expressions about an image that the protocol counts; the others may be answered, too."""
         for expression in record.expressions:
-            key = self._file.key(record.image_id, expression)
+            counts = self.expressions.counts(record, expression)
+            try:
+                key = self._file.key(record.image_id, expression)
+            except ValueError:
+                if counts:
+                    raise
+                continue
             self.used.add(key)
-            self._add(record, expression, entry=self._file[key])
+            if counts:
+                entry = self._file[key]
+                with _named(entry.name):
+                    answer = self._answer(entry, record.size)
+                    self.expressions.add(record, expression, answer=answer)
 
-    def _add(self, record: Record, expression: Expression, *, entry: Entry) -> None:
-        key, single = (record.image_id, expression.text, expression.id), len(expression.targets) == 1
-        targets = [record.annotations[place] for place in expression.targets]
-        if single and self._file.boxes:
-            self._boxes.update(entry.values.get("box"), targets[0].box, key=key)
-        if not self._file.masks or any(target.segmentation is None for target in targets):
-            return
-        code, truth = entry.values.get("segmentation"), true_mask(record, expression)
-        with _named(entry.name):
-            mask = None if code is None else decode_mask(code, record.size)
-        if single:
-            self._single.update(mask, truth, kind=expression.kind, key=key)
-        self._general.update(mask, truth, key=key)
+    def _answer(self, entry: Entry, size: tuple[int, int]) -> ExpressionAnswer:
+        values = entry.values
+        masks = _decoded(values.get("segmentation"), size)
+        silent = values.get("segmentation") is None and values.get("box") is None
+        return ExpressionAnswer(
+            masks=masks,
+            best=_decoded(values["best"], size) if "best" in values else masks,
+            box=values.get("box"),
+            status=values.get("status", "no_target" if silent else "answered"),
+            has_masks=self._file.masks,
+            has_box=self._file.boxes,
+        )
 
     def compute(self) -> dict[str, float]:
-        """``referring/*``, ``grec/*`` and ``rec/*``."""
-        single = {name: value for name, value in self._single.compute().items() if name not in ("N-acc", "T-acc")}
-        out = {f"referring/all/{name}": value for name, value in single.items()}
-        for kind, result in self._single.by_kind().items():
-            if kind:
-                out |= {f"referring/{kind}/{name}": result[name] for name in ("cIoU", "gIoU")}
-        out |= {f"grec/{name}": value for name, value in self._general.compute().items()}
-        return out | {f"rec/{name}": value for name, value in self._boxes.compute().items()}
+        """``referring/*``, ``grec/*``, ``rec/*`` and ``rec_from_mask/*``."""
+        return self.expressions.compute()
+
+
+def _decoded(code: Any, size: tuple[int, int]) -> np.ndarray | None:
+    """Mask (H, W) of an RLE or of polygons, (n, H, W) of a list of RLEs; None for none."""
+    if isinstance(code, list) and all(isinstance(one, Mapping) for one in code):
+        return np.stack([decode_mask(one, size) for one in code]) if code else None
+    return None if code is None else decode_mask(code, size)
 
 
 @contextmanager

@@ -1,56 +1,55 @@
 """Scoring predictions of any system from files, with no model loaded: the same metrics, the same ``metrics.json``."""
 
 import hashlib
-import inspect
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from mvplm.data.catalog import dataset_entry, get_dataset, list_datasets
 from mvplm.data.panoptic_files import PanopticFile
-from mvplm.data.prediction_files import DetectionFile, PredictionFile, ReferringFile, read_predictions
+from mvplm.data.prediction_files import (
+    LIST_FILES,
+    DetectionFile,
+    PredictionFile,
+    ReferringFile,
+    SemanticFile,
+    read_predictions,
+)
 from mvplm.data.preparation import sha256
-from mvplm.evaluation import metrics_table, write_metrics
+from mvplm.data.views import image_ids
+from mvplm.evaluation import Protocol, metrics_table, protocols, write_metrics
+from mvplm.evaluation.naming import prefixed
+from mvplm.evaluation.referring import STATUSES
+from mvplm.reopening import SavedSet, reopen
+from mvplm.scored_data import ScoredData
 from mvplm.scorers import DetectionScorer, PanopticScorer, ReferringScorer, Scorer, SemanticScorer
 from mvplm.structures import Record, Vocabulary
 from mvplm.structures.choices import check_choice
 
-_KINDS = {"panoptic": PanopticFile, "semantic": PanopticFile, "detection": DetectionFile, "referring": ReferringFile}
-# What a data set is asked for, where it can tell more than one thing and no option says which.
-_ROLES = {"panoptic": "panoptic", "semantic": "panoptic", "detection": "instance", "referring": "referring"}
+__all__ = [
+    "METRICS",
+    "SavedSet",
+    "ScoredData",
+    "predictions_hash",
+    "reopen",
+    "score_file",
+    "score_predictions",
+    "vocabulary_hash",
+]
+
+# The kinds of files that give a metric; the first one that is there does.
+_KINDS: dict[str, tuple[type[PredictionFile], ...]] = {
+    "panoptic": (PanopticFile,),
+    "semantic": (SemanticFile, PanopticFile),
+    "detection": (DetectionFile,),
+    "referring": (ReferringFile,),
+}
 METRICS = tuple(_KINDS)
-
-
-@dataclass(frozen=True)
-class ScoredData:
-    """The truth: a name of the catalog or a COCO folder, its options, and how many records (0: all)."""
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    limit: int = 0
-
-    def open(self, metric: str) -> Sequence[Record]:
-        """Records for a metric.
-
-        Raises:
-            ValueError: neither a name nor a folder, a wrong option, no record, or nothing that the metric needs.
-            FileNotFoundError: its files are not there.
-        """
-        options = dict(self.options)
-        name = self.name
-        if name not in list_datasets() and Path(name).is_dir():
-            name, options["root"] = "coco_folder", name
-        if "role" in inspect.signature(dataset_entry(name).loader).parameters:
-            options.setdefault("role", _ROLES[metric])
-        records = get_dataset(name, **options)
-        if not len(records):
-            raise ValueError(f"data set {self.name} has no records to score {metric} on")
-        return records
 
 
 def score_predictions(
@@ -58,6 +57,7 @@ def score_predictions(
     data: ScoredData,
     *,
     metrics: Sequence[str] = (),
+    protocol: Protocol | str = "per_sentence",
     out: str | Path,
     workers: int = 1,
     show: bool = True,
@@ -67,7 +67,9 @@ def score_predictions(
     Args:
         files: see ``read_predictions``; at most one of each kind.
         data: the truth.
-        metrics: of panoptic, semantic, detection, referring; empty takes all that the files allow.
+        metrics: of panoptic, semantic, detection, referring; empty takes all that the files allow. An empty list of
+            predictions counts as what a single metric needs.
+        protocol: how expressions are counted, or the name of a preset.
         out: directory for ``metrics.json``.
         workers: processes that share the records.
         show: print the table.
@@ -76,42 +78,65 @@ def score_predictions(
         Names and percent, as in the file.
 
     Raises:
-        ValueError: an unknown metric, no file for it, or wrong contents of a file; the message names file and entry.
+        ValueError: an unknown metric or protocol, no file for a metric, or wrong contents; it names file and entry.
         FileNotFoundError: a file, a PNG or the data set is not there.
     """
     started = time.perf_counter()
-    read = [read_predictions(path) for path in files]
+    protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
+    empty = LIST_FILES.get(metrics[0], DetectionFile) if len(metrics) == 1 else DetectionFile
+    read = [read_predictions(path, empty=empty) for path in files]
     chosen = _by_metric(read, metrics)
-    results: dict[str, float] = {}
-    sources: dict[str, dict[str, str]] = {}
-    vocabularies: dict[str, str] = {}
+    found = _Found()
     for metric, file in chosen.items():
-        records = data.open(metric)
-        results |= _score(metric, file, records=records, limit=data.limit, workers=workers)
-        source = getattr(records, "files", None)
-        sources[metric] = {} if source is None else source.hashes()
-        if (vocabulary := getattr(records[0], "vocabulary", None)) is not None:
-            vocabularies[metric] = vocabulary_hash(vocabulary)
+        records = data.open(metric, protocol)
+        scorer = _score(metric, file, records=records, data=data, protocol=protocol, workers=workers)
+        found.results |= prefixed(scorer.compute(), data.prefix)
+        counts = _counts(scorer, records, limit=data.limit)
+        written = {"counts": counts, "predictions": {metric: os.path.relpath(file.path, out)}}
+        found.sets[metric] = data.described() | written
+        found.tell_apart(metric, records)
     write_metrics(
         Path(out) / "metrics.json",
-        results,
+        found.results,
         protocol={
             "predictions": {str(file.path): predictions_hash(file) for file in read},
             "metrics": list(chosen),
-            "vocabulary_hash": vocabularies,
-            "expressions": "per_sentence",
+            "vocabulary_hash": found.vocabularies,
+            **({"res_protocol": protocol.name, "referring": protocol.as_dict()} if "referring" in chosen else {}),
             "seconds": round(time.perf_counter() - started, 1),
         },
-        data={
-            "sets": {m: {"dataset": data.name, "options": dict(data.options), "limit": data.limit} for m in chosen},
-            "files": sources,
-        },
+        data={"sets": found.sets, "files": found.sources},
     )
     if show:
         from rich.console import Console
 
-        Console().print(metrics_table(results))
-    return results
+        Console().print(metrics_table(found.results))
+    return found.results
+
+
+@dataclass
+class _Found:
+    """What goes into the metrics file, by metric: results, sets, hashes of annotation files and of names."""
+
+    results: dict[str, float] = field(default_factory=dict)
+    sets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    vocabularies: dict[str, str] = field(default_factory=dict)
+
+    def tell_apart(self, metric: str, records: Sequence[Record]) -> None:
+        """Note the hashes that tell the data of a metric from any other."""
+        source = getattr(records, "files", None)
+        self.sources[metric] = {} if source is None else source.hashes()
+        if (vocabulary := getattr(records[0], "vocabulary", None)) is not None:
+            self.vocabularies[metric] = vocabulary_hash(vocabulary)
+
+
+def _counts(scorer: Scorer, records: Sequence[Record], *, limit: int) -> dict[str, int]:
+    counts = {"images": min(limit, len(records)) if limit else len(records)}
+    if isinstance(scorer, ReferringScorer):
+        answers = {status: scorer.expressions.statuses[status] for status in STATUSES}
+        counts |= {"expressions": sum(answers.values()), **answers}
+    return counts
 
 
 def vocabulary_hash(vocabulary: Vocabulary) -> str:
@@ -138,29 +163,61 @@ def _by_metric(files: Sequence[PredictionFile], metrics: Sequence[str]) -> dict[
         check_choice("metric", metric, choices=METRICS)
     found = {}
     for metric in metrics or METRICS:
-        fitting = [file for file in files if isinstance(file, _KINDS[metric])]
+        of_kinds = ([file for file in files if isinstance(file, kind)] for kind in _KINDS[metric])
+        fitting = next((some for some in of_kinds if some), [])
         if len(fitting) > 1:
             raise ValueError(f"two files give {metric}: {fitting[0].path} and {fitting[1].path}; score them one by one")
         if fitting:
             found[metric] = fitting[0]
         elif metrics:
             names = ", ".join(str(file.path) for file in files)
-            raise ValueError(f"{metric} needs {_NEEDS[_KINDS[metric]]}; there is none among {names}")
+            raise ValueError(f"{metric} needs {_NEEDS[metric]}; there is none among {names}")
     return found
 
 
 _NEEDS = {
-    PanopticFile: "a panoptic JSON with a folder of PNGs",
-    DetectionFile: "a list of COCO results",
-    ReferringFile: "a list of answers to expressions",
+    "panoptic": "a panoptic JSON with a folder of PNGs",
+    "semantic": "a list of masks of categories, or a panoptic JSON with a folder of PNGs",
+    "detection": "a list of COCO results",
+    "referring": "a list of answers to expressions",
 }
 
 
+def score_file(
+    file: PredictionFile,
+    data: ScoredData,
+    *,
+    metric: str,
+    protocol: Protocol | str = "per_sentence",
+    workers: int = 1,
+) -> Scorer:
+    """The scorer after all records; its metrics are still to be computed.
+
+    Args:
+        file: the predictions. data: the truth.
+        metric: one that the file gives.
+        protocol: how expressions are counted.
+        workers: processes that share the records.
+
+    Raises:
+        ValueError: wrong contents of the file; the message names file and entry.
+    """
+    protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
+    records = data.open(metric, protocol)
+    return _score(metric, file, records=records, data=data, protocol=protocol, workers=workers)
+
+
 def _score(
-    metric: str, file: PredictionFile, *, records: Sequence[Record], limit: int, workers: int
-) -> dict[str, float]:
-    count = min(limit, len(records)) if limit else len(records)
-    scorer = _scorer(metric, file, records=records)
+    metric: str,
+    file: PredictionFile,
+    *,
+    records: Sequence[Record],
+    data: ScoredData,
+    protocol: Protocol,
+    workers: int,
+) -> Scorer:
+    count = min(data.limit, len(records)) if data.limit else len(records)
+    scorer = _scorer(metric, file, records=records, data=data, protocol=protocol)
     if not isinstance(file, ReferringFile):
         _check_images(file, records)
     shares = [(records, range(first, count, workers)) for first in range(min(workers, count))]
@@ -172,25 +229,34 @@ def _score(
                 scorer.merge(part)
     if isinstance(file, ReferringFile) and count == len(records) and (unused := file.keys() - scorer.used):
         raise ValueError(f"{file.path} answers {sorted(map(str, unused))[:3]}, which the data does not ask")
-    return scorer.compute()
+    return scorer
 
 
-def _scorer(metric: str, file: PredictionFile, *, records: Sequence[Record]) -> Scorer:
+def _scorer(
+    metric: str, file: PredictionFile, *, records: Sequence[Record], data: ScoredData, protocol: Protocol
+) -> Scorer:
     if isinstance(file, ReferringFile):
-        return ReferringScorer(file)
+        return ReferringScorer(file, protocol=protocol, dataset=data.name)
     vocabulary = records[0].vocabulary
     if vocabulary is None:
         raise ValueError(f"{metric} needs data with a list of names")
-    if isinstance(file, PanopticFile):
-        return PanopticScorer(file, vocabulary) if metric == "panoptic" else SemanticScorer(file, vocabulary)
+    if isinstance(file, PanopticFile) and metric == "panoptic":
+        return PanopticScorer(file, vocabulary)
+    if isinstance(file, PanopticFile | SemanticFile):
+        return SemanticScorer(file, vocabulary)
     first = next((record for record in records if record.annotations), records[0])
-    masks = any(annotation.segmentation is not None for annotation in first.annotations)
-    return DetectionScorer(file, vocabulary, masks=masks, max_detections=getattr(records, "max_detections", 100))
+    whole = data.prefix is not None or data.task not in ("", "detection")
+    return DetectionScorer(
+        file,
+        vocabulary,
+        masks=any(annotation.segmentation is not None for annotation in first.annotations),
+        max_detections=getattr(records, "max_detections", 100),
+        groups=None if whole else getattr(records, "name_groups", None),
+    )
 
 
-def _check_images(file: PanopticFile | DetectionFile, records: Sequence[Record]) -> None:
-    image_id = getattr(records, "image_id", lambda place: records[place].image_id)
-    unknown = set(file.image_ids) - {image_id(place) for place in range(len(records))}
+def _check_images(file: PanopticFile | DetectionFile | SemanticFile, records: Sequence[Record]) -> None:
+    unknown = set(file.image_ids) - set(image_ids(records))
     if unknown:
         shown = ", ".join(sorted(map(str, unknown))[:3])
         raise ValueError(f"{file.path} has {len(unknown)} images that the data does not have: {shown} ...")

@@ -81,6 +81,13 @@ def has_decorator(node: Function, *names: str) -> bool:
 COMPILED = ("jit", "njit", "intrinsic", "_compiled")
 
 
+def is_command(node: Function) -> bool:
+    """A command of the terminal: Typer wants a parameter for each of its options, and all of its parameters are."""
+    arguments = [*node.args.args, *node.args.kwonlyargs]
+    texts = [ast.unparse(argument.annotation) if argument.annotation else "" for argument in arguments]
+    return all(text.startswith("Annotated[") and "typer." in text for text in texts)
+
+
 def overfull_signatures(path: Path) -> Iterator[tuple[int, str]]:
     tree = tree_of(path)
     for node in functions(tree):
@@ -90,7 +97,7 @@ def overfull_signatures(path: Path) -> Iterator[tuple[int, str]]:
         if is_method(node, tree) and not has_decorator(node, "staticmethod"):
             positional = positional[1:]
         total = len(positional) + len(node.args.kwonlyargs)
-        if total > MAX_PARAMETERS:
+        if total > MAX_PARAMETERS and not is_command(node):
             yield node.lineno, f"{node.name}: {total} parameters"
         if len(positional) > FREE_POSITIONS and not fixed_by_others(node):
             yield node.lineno, f"{node.name}: {len(positional)} positional parameters"

@@ -9,7 +9,7 @@ from mvplm.cli import main
 from mvplm.data.catalog import get_dataset
 from mvplm.data.coco_writer import write_coco_folder
 from mvplm.data.panoptic_files import PanopticAnswer, PanopticFile, PanopticWriter
-from mvplm.evaluation.truth import true_mask, true_panoptic
+from mvplm.evaluation.truth import true_mask, true_panoptic, true_semantic
 from mvplm.scoring import ScoredData, score_predictions
 from mvplm.structures.masks import decode_mask, encode_mask
 
@@ -84,7 +84,13 @@ def test_panoptic_and_semantic_truth_is_hundred_and_the_file_says_how(records, t
     assert content["metrics"] == found and set(content) == {"metrics", "protocol", "data", "versions"}
     assert content["protocol"]["metrics"] == ["panoptic", "semantic"]
     assert len(content["protocol"]["predictions"][str(file)]) == len(content["protocol"]["vocabulary_hash"]["panoptic"])
-    assert content["data"]["sets"]["panoptic"] == {"dataset": "scenes/val", "options": SCENES.options, "limit": 0}
+    assert content["data"]["sets"]["panoptic"] == {
+        "dataset": "scenes/val",
+        "options": SCENES.options,
+        "limit": 0,
+        "counts": {"images": NUM},
+        "predictions": {"panoptic": "../answers.json"},
+    }
 
 
 def test_several_processes_give_the_same_and_a_changed_picture_another_hash(records, tmp_path):
@@ -131,6 +137,59 @@ def test_answers_to_expressions(by, records, tmp_path):
     )
     only_boxes = [{k: v for k, v in entry.items() if k != "segmentation"} for entry in given]
     assert score(write(tmp_path / "boxes.json", only_boxes), tmp_path) == {"rec/Acc@0.5": 100.0}
+
+
+def test_masks_of_categories_are_measured_as_maps_are(records, tmp_path):
+    masks = [
+        {
+            "image_id": record.image_id,
+            "category_id": record.vocabulary.dataset_ids[label],
+            "segmentation": encode_mask(true_semantic(record) == label),
+        }
+        for record in records
+        for label in sorted({a.label for a in record.annotations})
+    ]
+    full = {"semantic/mIoU": 100.0, "semantic/pixel_accuracy": 100.0}
+    assert score(write(tmp_path / "semantic.json", masks), tmp_path, "semantic") == full
+    fewer = score(write(tmp_path / "fewer.json", masks[1:]), tmp_path)
+    assert fewer.keys() == full.keys() and 0 < fewer["semantic/pixel_accuracy"] < 100
+    maps = write_panoptic_truth(tmp_path / "maps.json", records)
+    both = score_predictions([maps, tmp_path / "fewer.json"], SCENES, out=tmp_path / "out", show=False)
+    assert both["semantic/mIoU"] == fewer["semantic/mIoU"] and both["panoptic/PQ"] == 100
+    assert score(write(tmp_path / "none.json", []), tmp_path, "semantic")["semantic/mIoU"] == 0
+    for place, values, message in (
+        (1, {"category_id": 999}, "entry 1: unknown category id 999"),
+        (1, {"segmentation": None}, "entry 1 has no 'segmentation'"),
+        (1, {"segmentation": masks[0]["segmentation"]}, "entry 1: the mask lies over that of an earlier entry"),
+        (0, {"image_id": -5}, "f.json has 1 images that the data does not have: -5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(write(tmp_path / "f.json", changed(masks, place, **values)), tmp_path)
+
+
+def test_best_masks_lists_and_statuses(records, tmp_path):
+    given = answers(records, by="text")
+    best = [{**entry, "best": entry["segmentation"], "segmentation": None} for entry in given]
+    found = score(write(tmp_path / "best.json", best), tmp_path, workers=2)
+    assert found["referring/all/cIoU"] == found["rec_from_mask/Acc@0.5"] == 100 and found["grec/T-acc"] == 0
+    lists = [{**e, "segmentation": None if e["segmentation"] is None else [e["segmentation"]]} for e in given]
+    assert score(write(tmp_path / "lists.json", lists), tmp_path)["grec/gIoU"] == 100
+    matched = score(tmp_path / "lists.json", tmp_path, protocol="muse")
+    several = any(len(expression.targets) > 1 for record in records for expression in record.expressions)
+    assert several and 0 < matched["grec/gIoU"] < 100  # one mask for several objects is one of their masks at most
+    unread = [{"image_id": e["image_id"], "expression": e["expression"], "status": "unparsed"} for e in given]
+    mute = score(write(tmp_path / "unread.json", unread), tmp_path)
+    assert mute["rec/Acc@0.5"] == mute["grec/N-acc"] == mute["grec/gIoU"] == 0
+    counts = json.loads((tmp_path / "out/metrics.json").read_text())["data"]["sets"]["referring"]["counts"]
+    assert counts == {
+        "images": NUM,
+        "expressions": len(given),
+        "answered": 0,
+        "no_target": 0,
+        "unparsed": len(given),
+    }
+    with pytest.raises(ValueError, match="entry 0: 'status' must be one of answered, no_target, unparsed, got 'lost'"):
+        score(write(tmp_path / "f.json", changed(given, 0, status="lost")), tmp_path)
 
 
 def test_a_folder_as_data_and_the_command(records, tmp_path, capsys):

@@ -190,8 +190,8 @@ def masks(
     from mvplm.box_masks import boxes_to_masks
     from mvplm.data.catalog import get_dataset
     from mvplm.data.options import parse_options
+    from mvplm.evaluation_sets import progress_bar
     from mvplm.perceiver import load
-    from mvplm.runs import progress_bar
 
     given = parse_options(options or [])
     if root is not None:

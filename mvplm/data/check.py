@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset
 from mvplm.data.check_coco import check_coco
 from mvplm.data.check_semantic import check_semantic
@@ -13,7 +12,7 @@ from mvplm.data.datasets.semantic_maps import SemanticFiles
 from mvplm.data.images import image_size, load_image
 from mvplm.data.problems import CheckReport, Problem
 from mvplm.structures import Annotation, Record
-from mvplm.structures.masks import decode_mask
+from mvplm.structures.masks import decode_mask, tight_box
 
 __all__ = ["CheckReport", "Problem", "check_coco", "check_dataset", "check_records"]
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.check_lists import ImageList, check_against_table, check_categories, check_images
 from mvplm.data.datasets.coco_files import CocoFiles
 from mvplm.data.problems import CheckReport
-from mvplm.structures.masks import decode_mask
+from mvplm.structures.masks import decode_mask, tight_box
 
 _BORDER = 1.0
 _BOX_TOLERANCE = 5.0

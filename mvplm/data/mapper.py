@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.images import load_image
 from mvplm.data.transforms import resize_image, resize_mask, resized_size
 from mvplm.data.unify import UnifySettings, expression_indices, unify
@@ -17,7 +16,7 @@ from mvplm.data.windows import Shown, Window, window_of
 from mvplm.prompts import Conversation, PromptTokenizer, fixed_length, render, render_question, render_released
 from mvplm.structures import Annotation, BoxFormat, Record, RenderedPrompt, Sample, Target, convert_boxes
 from mvplm.structures.boxes import box_area, clip_boxes
-from mvplm.structures.masks import decode_mask
+from mvplm.structures.masks import decode_mask, tight_box
 
 _LEAST_SHOWN = 0.1
 _log = logging.getLogger(__name__)

@@ -1,6 +1,8 @@
 """Panoptic answers in the format of panopticapi: a JSON file, and a folder of PNGs of the same name beside it."""
 
-from collections.abc import Mapping, Sequence
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,8 +12,9 @@ import numpy as np
 
 from mvplm.data.datasets.coco_files import read_coco
 from mvplm.data.panoptic_png import read_panoptic, write_panoptic
-from mvplm.data.preparation import whole_file, write_json
+from mvplm.data.preparation import whole_file
 from mvplm.data.segments import segment_entries
+from mvplm.data.streamed_list import Share, StreamedList
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,24 @@ class PanopticFile:
 
 
 class PanopticWriter:
-    """Writes answers one by one; the JSON comes last, when the ``with`` block ends without an error.
+    """Writes answers one by one; JSON and pictures appear when the ``with`` block ends without an error.
 
     Args:
-        path: the JSON file; PNGs go to the folder of its name without the ending.
+        path: the JSON file; PNGs go to the folder of its name without the ending, in the place of what is there.
         categories: entries ``{"id", "name", "isthing"}``.
+        share: the process that writes, of several.
     """
 
-    def __init__(self, path: str | Path, categories: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self, path: str | Path, categories: Sequence[Mapping[str, Any]], *, share: Share | None = None
+    ) -> None:
         self._path = Path(path)
         self._folder = self._path.with_suffix("")
-        self._categories = [dict(category) for category in categories]
-        self._entries: list[dict[str, Any]] = []
+        self._part = self._folder.with_name(f".part-{self._folder.name}")
+        listed = json.dumps([dict(category) for category in categories])
+        self._list = StreamedList(
+            self._path, share=share, around=('{"annotations": [', f'], "categories": {listed}}}'), first=self._move
+        )
 
     def __enter__(self) -> "PanopticWriter":
         return self
@@ -90,19 +99,23 @@ class PanopticWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None:
-            write_json({"annotations": self._entries, "categories": self._categories}, self._path)
+        if error is not None and self._list.share.world == 1:
+            shutil.rmtree(self._part, ignore_errors=True)
+        self._list.__exit__(kind, error, trace)
 
-    def add(self, image_id: int | str, answer: PanopticAnswer, *, file_name: str | None = None) -> None:
-        """Write one answer; areas and boxes of its segments are counted here.
+    def add(self, image_id: int | str, answer: PanopticAnswer, *, file_name: str | None = None, place: int = 0) -> None:
+        """Write one answer; areas and boxes of its segments are counted here. A second one for an image is left out.
 
         Args:
             image_id: of the image. answer: ids in [1, 2^24); segments without pixels are left out.
             file_name: of the PNG; None takes the id, in twelve digits where it is a number.
+            place: of the image in its data set; entries stand in this order.
 
         Raises:
             ValueError: the map holds an id outside of [0, 2^24), or one that no segment lists.
         """
+        if image_id in self._list:
+            return
         categories = {segment["id"]: segment["category_id"] for segment in answer.segments}
         unknown = np.setdiff1d(answer.segment_map, [0, *categories]).tolist()
         if unknown:
@@ -111,6 +124,20 @@ class PanopticWriter:
             file_name = f"{image_id:012d}.png" if isinstance(image_id, int) else f"{image_id}.png"
         crowds = [segment["id"] for segment in answer.segments if segment.get("iscrowd")]
         segments = segment_entries(answer.segment_map, categories, crowds=crowds)
-        with whole_file(self._folder / file_name) as part:
+        with whole_file(self._part / file_name) as part:
             write_panoptic(answer.segment_map, part)
-        self._entries.append({"image_id": image_id, "file_name": file_name, "segments_info": segments})
+        entry = {"image_id": image_id, "file_name": file_name, "segments_info": segments}
+        self._list.add(image_id, [entry], place=place)
+
+    def _move(self, entries: Iterator[str]) -> None:
+        """Put the folder of pictures in its place, without those that no entry names."""
+        named = {self._part / json.loads(entry)["file_name"] for entry in entries}
+        self._part.mkdir(exist_ok=True)
+        for picture in self._part.rglob("*"):
+            if picture.is_file() and picture not in named:
+                picture.unlink()
+        # The JSON of an earlier run goes first: it must not stand beside pictures of this one.
+        self._path.unlink(missing_ok=True)
+        if self._folder.is_dir():
+            shutil.rmtree(self._folder)
+        self._part.replace(self._folder)

@@ -1,4 +1,4 @@
-"""Predictions of any system as files: COCO results, panoptic JSON with PNGs, answers to referring expressions."""
+"""Predictions of any system as files: COCO results, panoptic JSON with PNGs, semantic RLEs, answers to expressions."""
 
 import math
 from collections import defaultdict
@@ -9,6 +9,7 @@ from typing import Any
 
 from mvplm.data.datasets.coco_files import read_json
 from mvplm.data.panoptic_files import PanopticFile
+from mvplm.evaluation.referring import STATUSES
 from mvplm.structures import Expression
 
 _ANSWERS = ("segmentation", "box")
@@ -54,10 +55,42 @@ class DetectionFile:
         return self._by_image.get(image_id, [])
 
 
+class SemanticFile:
+    """Semantic maps as detectron2 writes them: a list of ``{"image_id", "category_id", "segmentation" RLE}``.
+
+    Attributes:
+        path: the file.
+
+    Raises:
+        ValueError: malformed; the message names file and entry.
+    """
+
+    def __init__(self, path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+        self.path = path
+        self._by_image: dict[Any, list[Entry]] = defaultdict(list)
+        for place, values in enumerate(entries):
+            entry = Entry(values, f"{path}: entry {place}")
+            _need(entry, "image_id", "category_id", "segmentation")
+            self._by_image[values["image_id"]].append(entry)
+
+    @property
+    def image_ids(self) -> list[Any]:
+        """Ids of images about which something is said."""
+        return list(self._by_image)
+
+    def of(self, image_id: int | str) -> list[Entry]:
+        """Entries of an image, in the file's order; none where nothing is said."""
+        return self._by_image.get(image_id, [])
+
+
 class ReferringFile:
     """A list with an answer to every expression, known by ``"ref_id"`` or by ``"image_id"`` and ``"expression"``.
 
-    The answer is ``"segmentation"`` (RLE), ``"box"`` (x1, y1, x2, y2 in pixels) or both; null says that nothing fits.
+    Where ``"image_id"`` stands beside ``"ref_id"``, both must fit: ids may be those of one image only.
+
+    The answer is ``"segmentation"`` (RLE, or a list of RLEs), ``"box"`` (x1, y1, x2, y2 in pixels) or both; null says
+    that nothing fits. ``"best"`` is the mask that is given in any case, by default the segmentation. ``"status"`` is
+    one of ``STATUSES``; an answer that is not "answered" needs no more.
 
     Attributes:
         path: the file. masks, boxes: whether its answers are masks, boxes or both; nulls alone are both.
@@ -68,32 +101,27 @@ class ReferringFile:
 
     def __init__(self, path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
         self.path = path
-        kinds = [kind for kind in _ANSWERS if any(entry.get(kind) is not None for entry in entries)] or list(_ANSWERS)
-        self.masks, self.boxes = "segmentation" in kinds, "box" in kinds
+        given = {kind for entry in entries for kind in (*_ANSWERS, "best") if entry.get(kind) is not None}
+        self.masks, self.boxes = bool(given & {"segmentation", "best"}) or not given, "box" in given or not given
+        kinds = [kind for kind, there in zip(_ANSWERS, (self.masks, self.boxes), strict=True) if there]
         self._entries: dict[Any, Entry] = {}
         for place, values in enumerate(entries):
             entry = Entry(values, f"{path}: entry {place}")
-            _need(entry, *(["ref_id"] if "ref_id" in values else ["image_id", "expression"]))
-            if not any(kind in values for kind in _ANSWERS):
-                raise ValueError(f"{entry.name} has neither 'segmentation' nor 'box'; null says that nothing fits")
-            silent = all(values.get(kind) is None for kind in _ANSWERS)
-            if lacking := [kind for kind in kinds if kind not in values and not silent]:
-                raise ValueError(f"{entry.name} has no {lacking[0]!r}, but others have")
-            if values.get("box") is not None:
-                _check_numbers(entry, "box", values=values["box"], count=4)
-            key = values["ref_id"] if "ref_id" in values else (values["image_id"], values["expression"])
+            _check_answer(entry, kinds)
+            key = _key(values)
             if key in self._entries:
                 raise ValueError(f"{entry.name} answers {key!r} a second time")
             self._entries[key] = entry
 
     def keys(self) -> set[Any]:
-        """What the answers are known by: ids of expressions, or pairs of image id and expression."""
+        """What the answers are known by: ids of expressions, or image ids with the id or the text of an expression."""
         return set(self._entries)
 
     def key(self, image_id: int | str, expression: Expression) -> Any:
         """What the answer to an expression is known by. Raises ValueError where there is none."""
-        for key in (expression.id, (image_id, expression.text)):
-            if key is not None and key in self._entries:
+        numbered = [] if expression.id is None else [(image_id, expression.id), expression.id]
+        for key in (*numbered, (image_id, expression.text)):
+            if key in self._entries:
                 return key
         what = f"{expression.text!r} (ref_id {expression.id}, image {image_id})"
         raise ValueError(f"{self.path}: no entry for the expression {what}; one with null says that nothing fits")
@@ -102,11 +130,22 @@ class ReferringFile:
         return self._entries[key]
 
 
-PredictionFile = PanopticFile | DetectionFile | ReferringFile
+PredictionFile = PanopticFile | DetectionFile | SemanticFile | ReferringFile
+ListFile = type[DetectionFile] | type[SemanticFile] | type[ReferringFile]
+LIST_FILES: dict[str, ListFile] = {
+    "semantic": SemanticFile,
+    "detection": DetectionFile,
+    "referring": ReferringFile,
+}
+"""Metric -> the kind of list that gives it."""
 
 
-def read_predictions(path: str | Path) -> PredictionFile:
-    """A file of predictions; which kind it is shows in its contents. An empty list counts as detections.
+def read_predictions(path: str | Path, *, empty: ListFile = DetectionFile) -> PredictionFile:
+    """A file of predictions; which kind it is shows in its contents.
+
+    Args:
+        path: the file.
+        empty: what an empty list counts as.
 
     Raises:
         FileNotFoundError: no such file.
@@ -121,11 +160,38 @@ def read_predictions(path: str | Path) -> PredictionFile:
     if not isinstance(data, list) or not all(isinstance(entry, dict) for entry in data):
         raise ValueError(
             f"{path} is no file of predictions: it must hold COCO results (a list), panoptic answers (an object with "
-            f"'annotations') or answers to expressions (a list)"
+            f"'annotations'), masks of categories (a list) or answers to expressions (a list)"
         )
-    if data and ("ref_id" in data[0] or "expression" in data[0]):
+    if not data:
+        return empty(path, data)
+    if "ref_id" in data[0] or "expression" in data[0]:
         return ReferringFile(path, data)
+    if "segmentation" in data[0] and not any("score" in entry for entry in data):
+        return SemanticFile(path, data)
     return DetectionFile(path, data)
+
+
+def _key(values: Mapping[str, Any]) -> Any:
+    """What an answer to an expression is known by."""
+    if "ref_id" not in values:
+        return values["image_id"], values["expression"]
+    return values["ref_id"] if values.get("image_id") is None else (values["image_id"], values["ref_id"])
+
+
+def _check_answer(entry: Entry, kinds: Sequence[str]) -> None:
+    """An answer has a key, a known status, and all of ``kinds`` unless it is silent."""
+    values = entry.values
+    _need(entry, *(["ref_id"] if "ref_id" in values else ["image_id", "expression"]))
+    status = values.get("status", "answered")
+    if status not in STATUSES:
+        raise ValueError(f"{entry.name}: 'status' must be one of {', '.join(STATUSES)}, got {status!r}")
+    if status == "answered" and not any(kind in values for kind in _ANSWERS):
+        raise ValueError(f"{entry.name} has neither 'segmentation' nor 'box'; null says that nothing fits")
+    silent = all(values.get(kind) is None for kind in _ANSWERS)
+    if lacking := [kind for kind in kinds if kind not in values and not silent]:
+        raise ValueError(f"{entry.name} has no {lacking[0]!r}, but others have")
+    if values.get("box") is not None:
+        _check_numbers(entry, "box", values=values["box"], count=4)
 
 
 def _need(entry: Entry, *keys: str) -> None:

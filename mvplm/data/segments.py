@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mvplm.data.boxes import tight_box
+from mvplm.structures.masks import tight_box
 
 _IDS = 256**3
 

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from mvplm.data.datasets.base import RecordSequence
@@ -74,7 +75,7 @@ def prepared(records: Sequence[Record], *, synonyms: str = "first", merged: bool
     vocabulary = getattr(records, "vocabulary", None)
     if synonyms != "joined" and vocabulary is not None and any("," in name for name in vocabulary.names):
         short = first_synonyms(vocabulary)
-        records = RecordView(records, change=lambda record: replace(record, vocabulary=short))
+        records = RecordView(records, change=partial(replace, vocabulary=short))
     return records
 
 

@@ -9,7 +9,14 @@ from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
 from mvplm.engine.optim import Schedule, build_optimizer, format_groups, freeze, parameter_groups
-from mvplm.engine.processes import join_processes, leave_processes, rank_and_world, started_again
+from mvplm.engine.processes import (
+    add_over_processes,
+    join_processes,
+    leave_processes,
+    rank_and_world,
+    started_again,
+    wait_for_processes,
+)
 from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
@@ -35,6 +42,7 @@ __all__ = [
     "Trainer",
     "TrainerSettings",
     "WeightAverage",
+    "add_over_processes",
     "adopt_weights",
     "build_optimizer",
     "capture_rng",
@@ -55,4 +63,5 @@ __all__ = [
     "seed_everything",
     "started_again",
     "step_seed",
+    "wait_for_processes",
 ]

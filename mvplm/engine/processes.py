@@ -1,6 +1,8 @@
 """One training run in several processes: each joins the others before it asks for its share of the data."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import distributed
@@ -61,6 +63,22 @@ def rank_and_world() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
+
+
+def wait_for_processes() -> None:
+    """Return when all processes have called it; alone, at once."""
+    if rank_and_world()[1] > 1:
+        distributed.barrier()
+
+
+def add_over_processes(counts: Mapping[str, int]) -> dict[str, int]:
+    """The sums of what all processes counted; each must call it."""
+    _, world = rank_and_world()
+    if world == 1:
+        return dict(counts)
+    parts: list[Any] = [None] * world
+    distributed.all_gather_object(parts, dict(counts))
+    return {name: sum(part[name] for part in parts) for name in counts}
 
 
 def started_again() -> bool:

@@ -1,7 +1,7 @@
 """Evaluators: they take a record and what was perceived in it, feed the metrics of a task and name the results."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from mvplm.evaluation.detection import DetectionAP
 from mvplm.evaluation.panoptic import PanopticQuality, categories_of
@@ -107,31 +107,44 @@ class DetectionEvaluator:
     ) -> None:
         self.tasks = (task,)
         self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
+        self._last: tuple[Perception, list[dict[str, Any]]] | None = None
         masks, count = task == "instance", len(vocabulary)
-        things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
-        classes: dict[str, list[int]] = {"detection": things}
-        if groups:
-            classes = {group: [self.places[_cleaned(name)] for name in names] for group, names in groups.items()}
         self.metrics = {
             group: DetectionAP(count, places, masks=masks, max_detections=max_detections)
-            for group, places in classes.items()
+            for group, places in class_groups(vocabulary, groups).items()
         }
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
     ) -> None:
         """Add one image."""
-        answer = answers[self.tasks[0]]
-        predictions = answer.to_coco(category_ids=[self.places[name] for name in answer.query])
+        predictions = self.finds(answers)
         truth, scored = true_objects(record), scored_classes(record)
         if scored is not None:
             predictions = [p for p in predictions if p["category_id"] in scored]
         for metric in self.metrics.values():
             metric.update(predictions, truth, size=record.size, key=record.image_id)
 
+    def finds(self, answers: Mapping[str, Perception]) -> list[dict[str, Any]]:
+        """What was found, as COCO result entries whose ``category_id`` is the position in the vocabulary."""
+        answer = answers[self.tasks[0]]
+        # Masks take long to encode, and the one who writes the finds asks for them, too.
+        if self._last is None or self._last[0] is not answer:
+            places = [self.places[name] for name in answer.query]
+            self._last = answer, answer.to_coco(category_ids=places)
+        return self._last[1]
+
     def compute(self) -> dict[str, float]:
         """``<group>/{box_AP,box_AP50,mask_AP,mask_AP50}``."""
         return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
+
+
+def class_groups(vocabulary: Vocabulary, groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[int]]:
+    """Positions of the names of each group; without groups one of all things, "detection"."""
+    if not groups:
+        return {"detection": [place for place, isthing in enumerate(vocabulary.isthing) if isthing]}
+    places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
+    return {group: [places[_cleaned(name)] for name in names] for group, names in groups.items()}
 
 
 def _cleaned(name: str) -> str:

@@ -1,5 +1,6 @@
 """How referring expressions are counted, as data: one preset for each way in which the field publishes numbers."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -77,6 +78,11 @@ class Protocol:
     def as_dict(self) -> dict[str, Any]:
         """The fields as JSON reads them back: lists for tuples."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Protocol":
+        """The protocol of :meth:`as_dict`; fields that are not named have their defaults."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 _PER_SENTENCE = Protocol("per_sentence")

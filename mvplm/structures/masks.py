@@ -45,6 +45,15 @@ def mask_area(segmentation: Segmentation, size: tuple[int, int] | None = None) -
     return int(coco.area(_to_rle(segmentation, size)))
 
 
+def tight_box(mask: np.ndarray) -> np.ndarray | None:
+    """XYXY_ABS (4,) float64 on pixel edges (max + 1) of a boolean mask (H, W); None when the mask is empty."""
+    rows = mask.any(1).nonzero()[0]
+    if not len(rows):
+        return None
+    columns = mask.any(0).nonzero()[0]
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+
+
 def _to_rle(segmentation: Segmentation, size: tuple[int, int] | None) -> dict[str, Any]:
     from pycocotools import mask as coco
 

@@ -88,6 +88,7 @@ class Perception:
         instances, panoptic, semantic: whichever the task gives.
         caption: what the model said it sees, or None.
         no_target: True when a sentence fits nothing in the image; presence: score in [0, 1] that something fits.
+        unparsed: True when the model answered in words that cannot be read as an answer.
         timings: seconds per step.
         display_score: least score of an instance that is drawn or told; never affects numbers.
     """
@@ -100,6 +101,7 @@ class Perception:
     semantic: SemanticMap | None = None
     caption: str | None = None
     no_target: bool = False
+    unparsed: bool = False
     presence: float | None = None
     forced_summary: bool = False
     timings: dict[str, float] = field(default_factory=dict)

@@ -29,6 +29,7 @@ KEYS = {
     *(f"{group}/{name}" for group in ("heldout", "seen") for name in ("box_AP", "box_AP50")),
     *(f"referring/{kind}/{name}" for kind in ("attribute", "relation", "all") for name in ("cIoU", "gIoU")),
     "rec/Acc@0.5",
+    "rec_from_mask/Acc@0.5",
     *(f"grec/{name}" for name in ("cIoU", "gIoU", "N-acc", "T-acc")),
     *(f"{group}/Pr@0.{tenth}" for group in ("referring/all", "grec") for tenth in range(5, 10)),
 }

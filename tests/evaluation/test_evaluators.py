@@ -159,6 +159,7 @@ def test_names_of_stuff_do_not_dilute_the_average_precision():
 REFERRING_KEYS = {
     *(f"referring/{kind}/{name}" for kind in ("all", "attribute", "relation") for name in ("cIoU", "gIoU")),
     "rec/Acc@0.5",
+    "rec_from_mask/Acc@0.5",
     *(f"grec/{name}" for name in ("cIoU", "gIoU", "N-acc", "T-acc")),
     *(f"{group}/Pr@0.{tenth}" for group in ("referring/all", "grec") for tenth in range(5, 10)),
 }

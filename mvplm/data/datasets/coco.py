@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.datasets.base import RecordSequence
 from mvplm.data.datasets.coco_files import (
     CocoFiles,
@@ -23,7 +22,7 @@ from mvplm.data.datasets.coco_referring import CocoReferring
 from mvplm.data.panoptic_png import read_panoptic
 from mvplm.structures import Annotation, Record, Vocabulary
 from mvplm.structures.choices import check_choice
-from mvplm.structures.masks import encode_mask
+from mvplm.structures.masks import encode_mask, tight_box
 
 ROLES = ("panoptic", "instance", "detection", "grounding", "referring", "caption")
 

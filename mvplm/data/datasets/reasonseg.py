@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.datasets.base import RecordSequence
 from mvplm.data.datasets.coco import FirstRecords
 from mvplm.data.datasets.entry import CatalogEntry
 from mvplm.data.datasets.places import either, need_place
 from mvplm.data.images import image_size
 from mvplm.structures import Annotation, Expression, Record
-from mvplm.structures.masks import encode_mask
+from mvplm.structures.masks import encode_mask, tight_box
 
 SPLITS = ("train", "val", "test")
 FOLDERS = ("reason_seg", "ReasonSeg", "reason_seg/ReasonSeg")

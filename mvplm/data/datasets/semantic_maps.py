@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.datasets.base import RecordSequence
 from mvplm.data.datasets.coco import FirstRecords
 from mvplm.data.label_maps import read_labels
 from mvplm.structures import Annotation, Record, Vocabulary
-from mvplm.structures.masks import encode_mask
+from mvplm.structures.masks import encode_mask, tight_box
 
 
 @dataclass(frozen=True)
