@@ -43,7 +43,7 @@ from mvplm.engine import (
     seed_everything,
     started_again,
 )
-from mvplm.evaluation import make_evaluator, metrics_table, protocols, write_metrics
+from mvplm.evaluation import make_evaluator, metrics_table, protocols, set_averages, write_metrics
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
@@ -241,21 +241,21 @@ def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) 
         if twice := sorted(set(found) & set(metrics)):
             raise ValueError(f"eval.sets.{name} gives {twice[0]} a second time; set its prefix")
         metrics |= found
-    return metrics
+    return metrics | set_averages(metrics)
 
 
 def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int) -> dict[str, float]:
     dataset = open_records(perceiver.config, entry)
     task = "referring" if entry.task in _SENTENCES else entry.task
-    vocabulary: Vocabulary | None = dataset[0].vocabulary
+    # Phrases are the pictures' own: no list of names is shared.
+    vocabulary: Vocabulary | None = None if task == "grounding" else dataset[0].vocabulary
     # A prefix names the whole set, so its names are not told apart.
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
-    most = getattr(dataset, "max_detections", 100)
     evaluator = make_evaluator(
         task,
         vocabulary,
         groups=groups,
-        max_detections=most,
+        rules=getattr(dataset, "detection_rules", None),
         protocol=perceiver.config.eval.res_protocol,
         dataset=entry.dataset,
     )

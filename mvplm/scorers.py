@@ -10,8 +10,16 @@ import numpy as np
 from mvplm.data.panoptic_files import PanopticFile
 from mvplm.data.prediction_files import DetectionFile, Entry, ReferringFile
 from mvplm.evaluation import BoxAccuracy, DetectionAP, Metric, PanopticQuality, ReferringIoU, SemanticIoU
+from mvplm.evaluation.detection_rules import DetectionRules
 from mvplm.evaluation.overlaps import Listed
-from mvplm.evaluation.truth import scored_classes, true_mask, true_objects, true_panoptic, true_semantic
+from mvplm.evaluation.truth import (
+    incomplete_classes,
+    scored_classes,
+    true_mask,
+    true_objects,
+    true_panoptic,
+    true_semantic,
+)
 from mvplm.structures import Expression, Record, Vocabulary
 from mvplm.structures.masks import decode_mask, encode_mask
 
@@ -90,30 +98,35 @@ class SemanticScorer(Scorer):
 
 
 class DetectionScorer(Scorer):
-    """Keys ``detection/{box_AP,box_AP50}``, and ``mask_AP``, ``mask_AP50`` where predictions and truth have masks.
+    """Keys ``detection/{box_AP,box_AP50 ...}``, and ``mask_AP`` ... where predictions and truth have masks.
 
     Args:
         file: the finds. vocabulary: of the data.
-        masks: the truth has masks. max_detections: finds per image that count.
+        masks: the truth has masks. rules: what counts.
     """
 
     def __init__(
-        self, file: DetectionFile, vocabulary: Vocabulary, *, masks: bool = True, max_detections: int = 100
+        self, file: DetectionFile, vocabulary: Vocabulary, *, masks: bool = True, rules: DetectionRules | None = None
     ) -> None:
         things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
-        self._ap = DetectionAP(len(vocabulary), things, masks=masks and file.masks, max_detections=max_detections)
+        self._ap = DetectionAP(len(vocabulary), things, masks=masks and file.masks, rules=rules)
         self._file, self._vocabulary = file, vocabulary
         super().__init__({"ap": self._ap})
 
     def update(self, record: Record) -> None:
         """Add one image."""
-        predictions, scored = [], scored_classes(record)
+        predictions = []
         for entry in self._file.of(record.image_id):
             with _named(entry.name):
-                found = self._find(entry, record.size)
-            if scored is None or found["category_id"] in scored:
-                predictions.append(found)
-        self._ap.update(predictions, true_objects(record), size=record.size, key=record.image_id)
+                predictions.append(self._find(entry, record.size))
+        self._ap.update(
+            predictions,
+            true_objects(record),
+            size=record.size,
+            key=record.image_id,
+            scored=scored_classes(record),
+            incomplete=incomplete_classes(record),
+        )
 
     def _find(self, entry: Entry, size: tuple[int, int]) -> dict[str, Any]:
         from pycocotools import mask as coco

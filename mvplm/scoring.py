@@ -185,7 +185,7 @@ def _scorer(metric: str, file: PredictionFile, *, records: Sequence[Record]) -> 
         return PanopticScorer(file, vocabulary) if metric == "panoptic" else SemanticScorer(file, vocabulary)
     first = next((record for record in records if record.annotations), records[0])
     masks = any(annotation.segmentation is not None for annotation in first.annotations)
-    return DetectionScorer(file, vocabulary, masks=masks, max_detections=getattr(records, "max_detections", 100))
+    return DetectionScorer(file, vocabulary, masks=masks, rules=getattr(records, "detection_rules", None))
 
 
 def _check_images(file: PanopticFile | DetectionFile, records: Sequence[Record]) -> None:

@@ -34,7 +34,7 @@ def decode_mask(segmentation: Segmentation, size: tuple[int, int] | None = None)
     """
     from pycocotools import mask as coco
 
-    code = _to_rle(segmentation, size)
+    code = to_rle(segmentation, size)
     return coco.decode(code).astype(bool)
 
 
@@ -42,10 +42,11 @@ def mask_area(segmentation: Segmentation, size: tuple[int, int] | None = None) -
     """Number of pixels of a segmentation in any of the three forms."""
     from pycocotools import mask as coco
 
-    return int(coco.area(_to_rle(segmentation, size)))
+    return int(coco.area(to_rle(segmentation, size)))
 
 
-def _to_rle(segmentation: Segmentation, size: tuple[int, int] | None) -> dict[str, Any]:
+def to_rle(segmentation: Segmentation, size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """COCO compressed RLE, counts as bytes, of a segmentation; arguments and errors as in :func:`decode_mask`."""
     from pycocotools import mask as coco
 
     if isinstance(segmentation, Mapping):

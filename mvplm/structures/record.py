@@ -22,6 +22,7 @@ class Annotation:
         iscrowd: a crowd region; skipped in training, ignored in evaluation.
         phrase: words for this very object ("the striped red star"), used by phrase grounding; None when there are none.
         id: annotation id of the dataset.
+        area: pixels of the object as the dataset counts them, which decide its size in evaluation; None where unknown.
     """
 
     box: tuple[float, float, float, float]
@@ -31,6 +32,7 @@ class Annotation:
     iscrowd: bool = False
     phrase: str | None = None
     id: int | None = None
+    area: float | None = None
 
     def __post_init__(self) -> None:
         if len(self.box) != 4:
