@@ -55,7 +55,7 @@ class GroundingRecall(Metric):
         return int(right.argmax()) if right.any() else RANKS[-1]
 
     def compute(self) -> dict[str, float]:
-        """Percent: ``R@1``, ``R@5``, ``R@10`` for any box, ``merged/R@1`` ... for merged ones; empty without phrases."""
+        """Percent: ``R@1``, ``R@5``, ``R@10`` for any box, ``merged/R@1`` ... for merged ones; empty without any."""
         entries = self._gathered()
         if not entries:
             return {}

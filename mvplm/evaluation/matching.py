@@ -1,6 +1,6 @@
 """Finds of one picture matched with its true objects by pycocotools, kept as small arrays."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,9 +88,11 @@ class Matcher:
         order = np.lexsort((-scores, labels))
         counted = self._counted(labels, scores, order=order)
         judged = self.classes if scored is None else self.classes.intersection(scored)
-        kept = np.array([label in judged for label in labels.tolist()], bool)
-        if self.rules.per_class_limit is None:
-            kept &= counted
+        kept = np.isin(labels, list(judged)) & counted
+        if self.rules.per_class_limit is not None:
+            # What is judged nowhere still is one of the best finds of its class over the whole set.
+            kept = np.isin(labels, list(self.classes))
+            incomplete = {*incomplete, *(self.classes - judged)}
         order = order[kept[order]]
         found = _Found([predictions[place] for place in order], labels[order], scores[order])
         true = [item for item in truth if item.class_index in self.classes]
@@ -128,13 +130,8 @@ class _Found:
         if kind == "box":
             boxes = [entry["bbox"] for entry in self.entries]
             return [{"bbox": box, "area": box[2] * box[3]} for box in boxes]
-        return [{"segmentation": entry["segmentation"], "area": area} for entry, area in self._with_areas()]
-
-    def _with_areas(self) -> Iterator[tuple[Mapping[str, Any], int]]:
-        from pycocotools import mask as coco
-
         codes = [entry["segmentation"] for entry in self.entries]
-        return zip(self.entries, coco.area(codes).tolist() if codes else (), strict=True)
+        return [{"segmentation": code, "area": mask_area(code)} for code in codes]
 
 
 @dataclass(frozen=True)

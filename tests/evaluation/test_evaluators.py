@@ -102,7 +102,7 @@ def test_perfect_and_empty_answers_about_names(task: str):
         perfect.update(asked, answers)
         mute.update(asked, silent(answers))
         half.update(asked, silent(answers) if image_id else answers)
-    assert perfect.compute() == pytest.approx({key: 75.0 if "AR1" == key[-3:] else 100.0 for key in WORD_KEYS[task]})
+    assert perfect.compute() == pytest.approx({key: 75.0 if key[-3:] == "AR1" else 100.0 for key in WORD_KEYS[task]})
     assert mute.compute() == dict.fromkeys(WORD_KEYS[task], 0.0)
     partial = {name: value for name, value in half.compute().items() if "SQ" not in name}
     assert all(0 < value < 100 for value in partial.values())
