@@ -168,6 +168,15 @@ def draw_counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
 def percentile_intervals(
     names: Sequence[str], point: np.ndarray, *, drawn: np.ndarray, level: float
 ) -> dict[str, Interval]:
+    """Percentile intervals of metrics.
+
+    Args:
+        names: M metrics. point: (M,) their values. drawn: (draws, M) those of each draw.
+        level: share of the draws inside, in (0, 1).
+
+    Raises:
+        ValueError: ``level`` out of range.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if not names:
