@@ -14,7 +14,7 @@ from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import EvaluationBatch, evaluation_batches
 from mvplm.data.streamed_list import Share
 from mvplm.engine import add_over_processes, rank_and_world, wait_for_processes
-from mvplm.evaluation import make_evaluator, protocols
+from mvplm.evaluation import make_evaluator, protocols, set_averages
 from mvplm.evaluation.evaluators import Evaluator
 from mvplm.evaluation.naming import prefixed
 from mvplm.evaluation.referring import STATUSES
@@ -78,7 +78,7 @@ def joined_metrics(found: Mapping[str, SetResult]) -> dict[str, float]:
         if twice := sorted(set(result.metrics) & set(metrics)):
             raise ValueError(f"eval.sets.{name} gives {twice[0]} a second time; set its prefix")
         metrics |= result.metrics
-    return metrics
+    return metrics | set_averages(metrics)
 
 
 def _evaluate_set(
@@ -128,9 +128,10 @@ def _evaluator(config: Config, entry: EvalSetConfig, *, dataset: Sequence[Record
     groups = getattr(dataset, "name_groups", None) if task == "detection" and entry.prefix is None else None
     return make_evaluator(
         task,
-        dataset[0].vocabulary,
+        # Phrases are the pictures' own: no list of names is shared.
+        None if task == "grounding" else dataset[0].vocabulary,
         groups=groups,
-        max_detections=getattr(dataset, "max_detections", 100),
+        rules=getattr(dataset, "detection_rules", None),
         protocol=config.eval.res_protocol,
         dataset=entry.dataset,
     )

@@ -17,6 +17,8 @@ from mvplm.structures import Expression, Perception, Record, Vocabulary
 class PredictionSaver:
     """Writes answers into a folder; a ``with`` block, whose files appear when it ends without an error.
 
+    Boxes of phrases are not written.
+
     Args:
         folder: for ``panoptic.json`` with ``panoptic/*.png``, ``semantic.json``, ``detections.json`` or
             ``expressions.json``, whichever the evaluator asks for.
@@ -81,6 +83,8 @@ class PredictionSaver:
             assert expression is not None
             answer = self._evaluator.answer(answers)
             self._expressions.write(record.image_id, expression, answer=answer, place=place)
+            return
+        if not self.files:  # phrases, which have no file format
             return
         ids = self._names.dataset_ids
         if self._panoptic is not None and (panoptic := answers["panoptic"].panoptic) is not None:

@@ -10,10 +10,11 @@ import numpy as np
 from mvplm.data.panoptic_files import PanopticFile
 from mvplm.data.prediction_files import DetectionFile, Entry, ReferringFile, SemanticFile
 from mvplm.evaluation import DetectionAP, Metric, PanopticQuality, Protocol, SemanticIoU
+from mvplm.evaluation.detection_rules import DetectionRules
 from mvplm.evaluation.evaluators import class_groups
 from mvplm.evaluation.expressions import ExpressionAnswer, ExpressionMetrics
 from mvplm.evaluation.overlaps import Listed
-from mvplm.evaluation.truth import scored_classes, true_objects, true_panoptic, true_semantic
+from mvplm.evaluation.truth import incomplete_classes, scored_classes, true_objects, true_panoptic, true_semantic
 from mvplm.structures import Record, Vocabulary
 from mvplm.structures.masks import decode_mask, encode_mask
 
@@ -109,11 +110,11 @@ class SemanticScorer(Scorer):
 
 
 class DetectionScorer(Scorer):
-    """Keys ``detection/{box_AP,box_AP50}``, and ``mask_AP``, ``mask_AP50`` where predictions and truth have masks.
+    """Keys ``detection/{box_AP,box_AP50 ...}``, and ``mask_AP`` ... where predictions and truth have masks.
 
     Args:
         file: the finds. vocabulary: of the data.
-        masks: the truth has masks. max_detections: finds per image that count.
+        masks: the truth has masks. rules: what counts.
         groups: name of a group -> names it holds; each is scored apart, under its name instead of ``detection``.
     """
 
@@ -123,28 +124,29 @@ class DetectionScorer(Scorer):
         vocabulary: Vocabulary,
         *,
         masks: bool = True,
-        max_detections: int = 100,
+        rules: DetectionRules | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        count, masks = len(vocabulary), masks and file.masks
+        self._groups = class_groups(vocabulary, groups)
+        classes = sorted({place for places in self._groups.values() for place in places})
+        self._ap = DetectionAP(len(vocabulary), classes, masks=masks and file.masks, rules=rules)
         self._file, self._vocabulary = file, vocabulary
-        super().__init__(
-            {
-                group: DetectionAP(count, places, masks=masks, max_detections=max_detections)
-                for group, places in class_groups(vocabulary, groups).items()
-            }
-        )
+        super().__init__({"ap": self._ap})
 
     def update(self, record: Record) -> None:
         """Add one image."""
-        predictions, scored = [], scored_classes(record)
+        predictions = []
         for entry in self._file.of(record.image_id):
             with _named(entry.name):
-                found = self._find(entry, record.size)
-            if scored is None or found["category_id"] in scored:
-                predictions.append(found)
-        for metric in self.metrics.values():
-            metric.update(predictions, true_objects(record), size=record.size, key=record.image_id)
+                predictions.append(self._find(entry, record.size))
+        self._ap.update(
+            predictions,
+            true_objects(record),
+            size=record.size,
+            key=record.image_id,
+            scored=scored_classes(record),
+            incomplete=incomplete_classes(record),
+        )
 
     def _find(self, entry: Entry, size: tuple[int, int]) -> dict[str, Any]:
         from pycocotools import mask as coco
@@ -161,7 +163,8 @@ class DetectionScorer(Scorer):
 
     def compute(self) -> dict[str, float]:
         """``<group>/*``."""
-        return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
+        found = self._ap.compute_groups(self._groups)
+        return {f"{group}/{name}": value for group, results in found.items() for name, value in results.items()}
 
 
 class ReferringScorer(Scorer):

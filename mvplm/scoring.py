@@ -250,7 +250,7 @@ def _scorer(
         file,
         vocabulary,
         masks=any(annotation.segmentation is not None for annotation in first.annotations),
-        max_detections=getattr(records, "max_detections", 100),
+        rules=getattr(records, "detection_rules", None),
         groups=None if whole else getattr(records, "name_groups", None),
     )
 

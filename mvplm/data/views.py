@@ -34,7 +34,7 @@ class RecordView(RecordSequence):
         self._keep = range(len(records)) if keep is None else keep
         self.files = getattr(records, "files", None)
         self.name_groups = getattr(records, "name_groups", None)
-        self.max_detections = getattr(records, "max_detections", self.max_detections)
+        self.detection_rules = getattr(records, "detection_rules", self.detection_rules)
         vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
         self.vocabulary = vocabulary
 

@@ -3,8 +3,10 @@
 from mvplm.evaluation import protocols
 from mvplm.evaluation.box_accuracy import BoxAccuracy
 from mvplm.evaluation.comparable import by_protocol, check_comparable
-from mvplm.evaluation.detection import DetectionAP
+from mvplm.evaluation.detection import DetectionAP, paired_intervals
+from mvplm.evaluation.detection_rules import DetectionRules
 from mvplm.evaluation.evaluators import Evaluator, make_evaluator
+from mvplm.evaluation.grounding import GroundingRecall
 from mvplm.evaluation.intervals import ImageSums, Interval, bootstrap, paired_bootstrap
 from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.panoptic import PanopticQuality
@@ -12,11 +14,14 @@ from mvplm.evaluation.protocols import Protocol
 from mvplm.evaluation.referring import ReferringIoU
 from mvplm.evaluation.report import metrics_table, write_metrics
 from mvplm.evaluation.semantic import SemanticIoU
+from mvplm.evaluation.set_averages import set_averages
 
 __all__ = [
     "BoxAccuracy",
     "DetectionAP",
+    "DetectionRules",
     "Evaluator",
+    "GroundingRecall",
     "ImageSums",
     "Interval",
     "Metric",
@@ -30,6 +35,8 @@ __all__ = [
     "make_evaluator",
     "metrics_table",
     "paired_bootstrap",
+    "paired_intervals",
     "protocols",
+    "set_averages",
     "write_metrics",
 ]

@@ -1,43 +1,35 @@
-"""Average precision of boxes and masks, computed by pycocotools."""
+"""Average precision of boxes and masks, with the numbers of pycocotools and memory that hardly grows."""
 
-import contextlib
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from mvplm.evaluation import detection_intervals, detection_tables
+from mvplm.evaluation.accumulate import accumulate
+from mvplm.evaluation.detection_rules import DetectionRules
+from mvplm.evaluation.detection_tables import CalibrationBin, Curve
+from mvplm.evaluation.intervals import Interval
+from mvplm.evaluation.match_table import MatchTable
+from mvplm.evaluation.matching import Matcher, TrueObject
 from mvplm.evaluation.metric import Metric
-from mvplm.structures.masks import mask_area
 
-
-@dataclass(frozen=True)
-class TrueObject:
-    """One object of the truth: box XYXY_ABS, class position, optional segmentation (RLE or polygons), crowd flag."""
-
-    box: tuple[float, float, float, float]
-    class_index: int
-    segmentation: Any = None
-    iscrowd: bool = False
-    area: float | None = None
-
-
-@dataclass
-class _CocoLists:
-    """The three lists pycocotools works on."""
-
-    images: list[dict[str, Any]] = field(default_factory=list)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
-    results: list[dict[str, Any]] = field(default_factory=list)
+__all__ = ["DetectionAP", "TrueObject"]
 
 
 class DetectionAP(Metric):
-    """COCO average precision.
+    """Average precision by the rules of COCO or LVIS.
+
+    A picture is matched when it is added, and only scores, outcomes and counts stay: about 30 bytes per find.
+
+    The numbers are those of one pycocotools run over the whole set, whatever processes saw the pictures and in which
+    order: equal scores of different pictures stand in the order of the keys (pycocotools' order of image ids), those
+    of one picture in the order they were given. Pictures without a key stand last, in the order they were added, so
+    among them merging in another order can change which of two equal scores comes first.
 
     Args:
         num_classes: K.
         classes: positions to average over; every class when None.
         masks: also score masks.
-        max_detections: entries per image that count (COCO 100, LVIS 300).
+        rules: what counts.
     """
 
     def __init__(
@@ -46,11 +38,14 @@ class DetectionAP(Metric):
         classes: Sequence[int] | None = None,
         *,
         masks: bool = True,
-        max_detections: int = 100,
+        rules: DetectionRules | None = None,
     ) -> None:
         super().__init__()
-        self.num_classes, self.masks, self.max_detections = num_classes, masks, max_detections
+        self.num_classes, self.masks = num_classes, masks
+        self.rules = DetectionRules() if rules is None else rules
         self.classes = list(range(num_classes)) if classes is None else list(classes)
+        self.kinds = ("box", "mask") if masks else ("box",)
+        self._matcher = Matcher(frozenset(self.classes), self.kinds, self.rules)
 
     def update(
         self,
@@ -59,6 +54,8 @@ class DetectionAP(Metric):
         *,
         size: tuple[int, int],
         key: Any = None,
+        scored: Collection[int] | None = None,
+        incomplete: Collection[int] = (),
     ) -> None:
         """Add one image.
 
@@ -68,75 +65,107 @@ class DetectionAP(Metric):
             truth: objects of the image.
             size: (H, W) of the image.
             key: identifies the sample across ranks.
+            scored: classes that finds are judged for in this image; None for all of them. Other finds still count
+                towards a limit for all classes together.
+            incomplete: classes of which not all objects are marked: finds that match none are neither right nor wrong.
+
+        Raises:
+            ValueError: masks are scored and a find or a true object has none.
         """
         if self.masks:
             missing = [p for p in predictions if "segmentation" not in p]
             if missing:
                 raise ValueError(f"{len(missing)} predictions have no 'segmentation'; pass masks=False to score boxes")
-        self._add(key, (list(predictions), list(truth), size))
+        self._add(key, self._matcher.match(predictions, truth, size=size, scored=scored, incomplete=incomplete))
 
     def compute(self) -> dict[str, float]:
-        """``box_AP``, ``box_AP50`` and, with masks, ``mask_AP``, ``mask_AP50`` in percent."""
-        lists = self._coco_lists()
-        out = {}
-        for name, kind in (("box", "bbox"), ("mask", "segm")) if self.masks else (("box", "bbox"),):
-            ap = _coco_ap(lists, kind=kind, classes=self.classes, most=self.max_detections)
-            out[f"{name}_AP"], out[f"{name}_AP50"] = ap["AP"], ap["AP50"]
+        """Percent: ``box_`` and with masks ``mask_`` before ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``,
+        ``AR1``, ``AR10``, ``AR100``, ``ARs``, ``ARm``, ``ARl``, the twelve numbers of pycocotools.
+
+        With a limit for all classes together there is one recall, ``AR300``; with frequencies there are ``APr`` ...;
+        with a limit per class ``AP_fixed``, ``APr_fixed`` ... Sizes and frequencies without true objects are left out.
+        """
+        return self.compute_groups({"": self.classes})[""]
+
+    def compute_groups(self, groups: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
+        """What :meth:`compute` gives, over the classes of each group."""
+        table = self.table()
+        out: dict[str, dict[str, float]] = {group: {} for group in groups}
+        for kind in self.kinds:
+            found = accumulate(table, self.classes, kind=kind, rules=self.rules)
+            for group, classes in groups.items():
+                results = found.results(classes, rules=self.rules)
+                out[group] |= {f"{kind}_{name}": value for name, value in results.items()}
         return out
 
-    def _coco_lists(self) -> _CocoLists:
-        lists = _CocoLists()
-        for image_id, (predictions, truth, (height, width)) in enumerate(self._gathered(), start=1):
-            lists.images.append({"id": image_id, "height": height, "width": width})
-            lists.results += [{**entry, "image_id": image_id} for entry in predictions]
-            for item in truth:
-                entry = {"id": len(lists.annotations) + 1, "image_id": image_id}
-                lists.annotations.append({**entry, **_coco_annotation(item, (height, width))})
-        return lists
+    def table(self) -> MatchTable:
+        """Matches of all pictures of all processes, by class."""
+        return MatchTable(list(self._ordered().values()), kinds=self.kinds)
+
+    def per_class(self) -> dict[int, dict[str, float]]:
+        """Position -> ``objects`` (count), ``box_AP``, ``box_AP50`` ..., for classes with true objects."""
+        return detection_tables.per_class(self.table(), self.classes, kinds=self.kinds, rules=self.rules)
+
+    def per_size(self) -> dict[str, dict[str, float]]:
+        """ "all", "small", "medium", "large" -> ``objects`` (count), ``box_AP``, ``box_AR`` ...
+
+        A size without true objects has the count alone.
+        """
+        return detection_tables.per_size(self.table(), self.classes, kinds=self.kinds, rules=self.rules)
+
+    def curves(self, class_index: int, *, iou: float = 0.5) -> dict[str, Curve]:
+        """ "box", "mask" -> precision at 101 recalls of one class.
+
+        Raises:
+            ValueError: ``iou`` is not one of 0.5, 0.55 ... 0.95, or no such class is scored.
+        """
+        if class_index not in self.classes:
+            raise ValueError(f"class {class_index} is not scored; there are {len(self.classes)} of {self.num_classes}")
+        return detection_tables.curves(self.table(), class_index, kinds=self.kinds, iou=iou)
+
+    def calibration(self, *, bins: int = 10, iou: float = 0.5) -> dict[str, list[CalibrationBin]]:
+        """ "box", "mask" -> how many finds of each range of scores are right, over all classes.
+
+        Raises:
+            ValueError: ``iou`` is not one of 0.5, 0.55 ... 0.95, or ``bins`` is below 1.
+        """
+        return detection_tables.calibration(self.table(), kinds=self.kinds, bins=bins, iou=iou)
+
+    def intervals(self, *, draws: int = 200, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
+        """``box_AP``, ``box_AP50``, ``box_AP75`` ... with intervals over pictures drawn with replacement.
+
+        Raises:
+            ValueError: ``level`` or ``draws`` out of range, or no picture.
+        """
+        return detection_intervals.intervals(
+            self.table(), self.classes, kinds=self.kinds, draws=draws, level=level, seed=seed
+        )
+
+    def keys(self) -> list[Any]:
+        """Keys of the pictures in the order of :meth:`table`."""
+        return list(self._ordered())
 
 
-def _coco_annotation(item: TrueObject, size: tuple[int, int]) -> dict[str, Any]:
-    x1, y1, x2, y2 = item.box
-    area = item.area
-    if area is None:
-        area = (x2 - x1) * (y2 - y1) if item.segmentation is None else mask_area(item.segmentation, size)
-    entry = {
-        "category_id": item.class_index,
-        "bbox": [x1, y1, x2 - x1, y2 - y1],
-        "area": float(area),
-        "iscrowd": int(item.iscrowd),
-    }
-    if item.segmentation is not None:
-        entry["segmentation"] = item.segmentation
-    return entry
+def paired_intervals(
+    first: DetectionAP, second: DetectionAP, *, draws: int = 200, level: float = 0.95, seed: int = 0
+) -> dict[str, Interval]:
+    """Intervals of ``second - first`` in points; each draw takes the same pictures for both.
 
-
-def _coco_ap(lists: _CocoLists, *, kind: str, classes: list[int], most: int) -> dict[str, float]:
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    if not lists.annotations or not lists.results:
-        return {"AP": 0.0, "AP50": 0.0}
-    # With boxes, loadRes would read areas and boxes off the masks if it saw any.
-    hidden = "segmentation" if kind == "bbox" else None
-    results = [{k: v for k, v in entry.items() if k != hidden} for entry in lists.results]
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO()
-        truth.dataset = {
-            "images": lists.images,
-            "annotations": lists.annotations,
-            "categories": [{"id": c} for c in classes],
-        }
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), kind)
-        evaluation.params.catIds = classes
-        evaluation.params.maxDets = [1, 10, most]
-        evaluation.evaluate()
-        evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes; all areas
-    present = precision[precision > -1]
-    at_half = precision[0][precision[0] > -1]
-    return {
-        "AP": 100.0 * float(present.mean()) if present.size else 0.0,
-        "AP50": 100.0 * float(at_half.mean()) if at_half.size else 0.0,
-    }
+    Raises:
+        ValueError: other pictures, ``level`` or ``draws`` out of range, or no picture.
+    """
+    keys = (set(first.keys()), set(second.keys()))
+    if missing := keys[0] ^ keys[1]:
+        some = ", ".join(sorted(map(str, missing))[:3])
+        raise ValueError(
+            f"paired differences need the same pictures on both sides; {len(missing)} are on one only: {some} ..."
+        )
+    kinds = [kind for kind in first.kinds if kind in second.kinds]
+    return detection_intervals.paired_intervals(
+        (first.table(), second.table()),
+        (first.classes, second.classes),
+        kinds=kinds,
+        draws=draws,
+        level=level,
+        seed=seed,
+    )

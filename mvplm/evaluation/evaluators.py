@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mvplm.evaluation.detection import DetectionAP
+from mvplm.evaluation.detection_rules import DetectionRules
+from mvplm.evaluation.grounding_evaluator import GroundingEvaluator
 from mvplm.evaluation.panoptic import PanopticQuality, categories_of
 from mvplm.evaluation.protocols import Protocol as ReferringProtocol
 from mvplm.evaluation.referring_evaluator import ReferringEvaluator
 from mvplm.evaluation.semantic import SemanticIoU
-from mvplm.evaluation.truth import scored_classes, true_objects, true_panoptic, true_semantic
+from mvplm.evaluation.truth import incomplete_classes, scored_classes, true_objects, true_panoptic, true_semantic
 from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
@@ -94,7 +96,7 @@ class DetectionEvaluator:
         vocabulary: names of the truth.
         task: "instance" (boxes and masks), "detection" or "grounding" (boxes).
         groups: name of a group -> names it holds.
-        max_detections: finds per image that count.
+        rules: what counts.
     """
 
     def __init__(
@@ -103,27 +105,28 @@ class DetectionEvaluator:
         *,
         task: str,
         groups: Mapping[str, Sequence[str]] | None = None,
-        max_detections: int = 100,
+        rules: DetectionRules | None = None,
     ) -> None:
         self.tasks = (task,)
         self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
         self._last: tuple[Perception, list[dict[str, Any]]] | None = None
-        masks, count = task == "instance", len(vocabulary)
-        self.metrics = {
-            group: DetectionAP(count, places, masks=masks, max_detections=max_detections)
-            for group, places in class_groups(vocabulary, groups).items()
-        }
+        self.names = vocabulary.names
+        self.groups = class_groups(vocabulary, groups)
+        classes = sorted({place for places in self.groups.values() for place in places})
+        self.ap = DetectionAP(len(vocabulary), classes, masks=task == "instance", rules=rules)
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
     ) -> None:
         """Add one image."""
-        predictions = self.finds(answers)
-        truth, scored = true_objects(record), scored_classes(record)
-        if scored is not None:
-            predictions = [p for p in predictions if p["category_id"] in scored]
-        for metric in self.metrics.values():
-            metric.update(predictions, truth, size=record.size, key=record.image_id)
+        self.ap.update(
+            self.finds(answers),
+            true_objects(record),
+            size=record.size,
+            key=record.image_id,
+            scored=scored_classes(record),
+            incomplete=incomplete_classes(record),
+        )
 
     def finds(self, answers: Mapping[str, Perception]) -> list[dict[str, Any]]:
         """What was found, as COCO result entries whose ``category_id`` is the position in the vocabulary."""
@@ -135,8 +138,13 @@ class DetectionEvaluator:
         return self._last[1]
 
     def compute(self) -> dict[str, float]:
-        """``<group>/{box_AP,box_AP50,mask_AP,mask_AP50}``."""
-        return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
+        """``<group>/{box_AP,box_AP50,mask_AP ...}``, see ``DetectionAP.compute``."""
+        found = self.ap.compute_groups(self.groups)
+        return {f"{group}/{name}": value for group, results in found.items() for name, value in results.items()}
+
+    def per_class(self) -> dict[str, dict[str, float]]:
+        """Name -> ``objects`` (count), ``box_AP``, ``box_AP50`` ..., for names with true objects."""
+        return {self.names[place]: numbers for place, numbers in self.ap.per_class().items()}
 
 
 def class_groups(vocabulary: Vocabulary, groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[int]]:
@@ -160,7 +168,7 @@ def make_evaluator(
     vocabulary: Vocabulary | None = None,
     *,
     groups: Mapping[str, Sequence[str]] | None = None,
-    max_detections: int = 100,
+    rules: DetectionRules | None = None,
     protocol: ReferringProtocol | str = "per_sentence",
     dataset: str = "",
 ) -> Evaluator:
@@ -168,9 +176,10 @@ def make_evaluator(
 
     Args:
         task: panoptic, semantic, instance, detection, grounding or referring.
-        vocabulary: names asked for; needed by all but referring.
+        vocabulary: names asked for; needed by all but referring, and by grounding where every image has phrases of its
+            own (then there are recalls).
         groups: for detection, groups of names to score apart.
-        max_detections: of objects: finds per image that count.
+        rules: of objects: what counts; COCO's rules when None.
         protocol: for referring, how expressions are counted.
         dataset: for referring, the catalog name, for what a protocol says about single data sets.
 
@@ -180,10 +189,12 @@ def make_evaluator(
     check_choice("task", task, choices=_TASKS)
     if task == "referring":
         return ReferringEvaluator(protocol, dataset=dataset)
+    if task == "grounding" and vocabulary is None:
+        return GroundingEvaluator()
     if vocabulary is None:
         raise ValueError(f"evaluating {task} needs the vocabulary that was asked for")
     if task == "panoptic":
         return PanopticEvaluator(vocabulary)
     if task == "semantic":
         return SemanticEvaluator(vocabulary)
-    return DetectionEvaluator(vocabulary, task=task, groups=groups, max_detections=max_detections)
+    return DetectionEvaluator(vocabulary, task=task, groups=groups, rules=rules)

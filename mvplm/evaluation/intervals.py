@@ -96,7 +96,7 @@ def bootstrap(sums: ImageSums, *, level: float = 0.95, draws: int = 1000, seed: 
     """
     names = _countable(sums)
     table = _stacked(sums, names)
-    return _intervals(names, _ratio(table.sum(0)), drawn=_drawn(table, draws=draws, seed=seed), level=level)
+    return percentile_intervals(names, _ratio(table.sum(0)), drawn=_drawn(table, draws=draws, seed=seed), level=level)
 
 
 def paired_bootstrap(
@@ -121,7 +121,9 @@ def paired_bootstrap(
     table = np.concatenate([_stacked(side, names) for side in (first, second)], axis=2)
     point, drawn = _ratio(table.sum(0)), _drawn(table, draws=draws, seed=seed)
     half = len(names)
-    return _intervals(names, point[half:] - point[:half], drawn=drawn[:, half:] - drawn[:, :half], level=level)
+    return percentile_intervals(
+        names, point[half:] - point[:half], drawn=drawn[:, half:] - drawn[:, :half], level=level
+    )
 
 
 def _countable(sums: ImageSums) -> list[str]:
@@ -149,11 +151,11 @@ def _drawn(table: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
     if not metrics:
         return np.zeros((draws, 0))
     flat = table.reshape(images, 2 * metrics)
-    parts = [counts @ flat for counts in _counts(images, draws=draws, seed=seed)]
+    parts = [counts @ flat for counts in draw_counts(images, draws=draws, seed=seed)]
     return _ratio(np.concatenate(parts).reshape(draws, 2, metrics))
 
 
-def _counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
+def draw_counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
     """How often each image is in each draw, (some draws, images) float64, until there are ``draws`` of them."""
     generator = np.random.default_rng(seed)
     step = max(_CELLS // images, 1)
@@ -163,7 +165,18 @@ def _counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(picks.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
 
 
-def _intervals(names: Sequence[str], point: np.ndarray, *, drawn: np.ndarray, level: float) -> dict[str, Interval]:
+def percentile_intervals(
+    names: Sequence[str], point: np.ndarray, *, drawn: np.ndarray, level: float
+) -> dict[str, Interval]:
+    """Percentile intervals of metrics.
+
+    Args:
+        names: M metrics. point: (M,) their values. drawn: (draws, M) those of each draw.
+        level: share of the draws inside, in (0, 1).
+
+    Raises:
+        ValueError: ``level`` out of range.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if not names:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mvplm.evaluation.detection import TrueObject
 from mvplm.structures.masks import decode_mask, mask_area
-from mvplm.structures.record import Expression, Record
+from mvplm.structures.record import Annotation, Expression, Record
 
 
 @dataclass(frozen=True)
@@ -50,11 +50,28 @@ def true_objects(record: Record) -> list[TrueObject]:
             annotation.label,
             annotation.segmentation,
             annotation.iscrowd,
-            None if annotation.segmentation is None else mask_area(annotation.segmentation, record.size),
+            _area(annotation, record.size),
         )
         for annotation in record.annotations
         if annotation.isthing and annotation.label is not None
     ]
+
+
+def _area(annotation: Annotation, size: tuple[int, int]) -> float | None:
+    if annotation.area is not None or annotation.segmentation is None:
+        return annotation.area
+    return mask_area(annotation.segmentation, size)
+
+
+def incomplete_classes(record: Record) -> set[int]:
+    """Positions of names of which only some objects are marked: those with a crowd over the whole picture.
+
+    What else is found of them is neither right nor wrong, wherever it lies (LVIS, ``not_exhaustive_category_ids``).
+    """
+    if record.exhaustive:
+        return set()
+    everywhere = (0, 0, record.size[1], record.size[0])
+    return {a.label for a in record.annotations if a.iscrowd and a.label is not None and tuple(a.box) == everywhere}
 
 
 def scored_classes(record: Record) -> set[int] | None:

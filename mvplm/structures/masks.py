@@ -34,7 +34,7 @@ def decode_mask(segmentation: Segmentation, size: tuple[int, int] | None = None)
     """
     from pycocotools import mask as coco
 
-    code = _to_rle(segmentation, size)
+    code = to_rle(segmentation, size)
     return coco.decode(code).astype(bool)
 
 
@@ -42,7 +42,7 @@ def mask_area(segmentation: Segmentation, size: tuple[int, int] | None = None) -
     """Number of pixels of a segmentation in any of the three forms."""
     from pycocotools import mask as coco
 
-    return int(coco.area(_to_rle(segmentation, size)))
+    return int(coco.area(to_rle(segmentation, size)))
 
 
 def tight_box(mask: np.ndarray) -> np.ndarray | None:
@@ -54,7 +54,8 @@ def tight_box(mask: np.ndarray) -> np.ndarray | None:
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
 
 
-def _to_rle(segmentation: Segmentation, size: tuple[int, int] | None) -> dict[str, Any]:
+def to_rle(segmentation: Segmentation, size: tuple[int, int] | None = None) -> dict[str, Any]:
+    """COCO compressed RLE, counts as bytes, of a segmentation; arguments and errors as in :func:`decode_mask`."""
     from pycocotools import mask as coco
 
     if isinstance(segmentation, Mapping):

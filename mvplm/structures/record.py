@@ -1,7 +1,7 @@
 """A record: one image of a dataset with everything that is known about it, before any transformation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ class Annotation:
         iscrowd: a crowd region; skipped in training, ignored in evaluation.
         phrase: words for this very object ("the striped red star"), used by phrase grounding; None when there are none.
         id: annotation id of the dataset.
+        area: pixels of the object as the dataset counts them, which decide its size in evaluation; None where unknown.
+            Annotations that differ in it alone are equal.
     """
 
     box: tuple[float, float, float, float]
@@ -31,6 +33,7 @@ class Annotation:
     iscrowd: bool = False
     phrase: str | None = None
     id: int | None = None
+    area: float | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.box) != 4:

@@ -139,19 +139,20 @@ def test_nothing_is_written_where_nobody_asks(perceiver, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
-def test_an_evaluation_that_breaks_off_leaves_no_file(perceiver, tmp_path, monkeypatch):
+def test_an_evaluation_that_breaks_off_leaves_whole_sets_only(perceiver, tmp_path, monkeypatch):
     def stop(answer):
         stop.left -= 1
         if not stop.left:
             raise KeyboardInterrupt
         return answer
 
-    stop.left = 4  # the second picture of the first set
+    stop.left = 8  # three pictures with two answers each, then the second of the next set
     teller = TruthTeller(perceiver, stop)
     monkeypatch.setattr("mvplm.runs.load_for_evaluation", lambda config, weights: teller)
     with pytest.raises(KeyboardInterrupt):
-        run_evaluation(tiny_config(f"eval={json.dumps({'sets': SETS, 'batch_size': 1})}"), out=tmp_path, show=False)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        run_evaluation(tiny_config(f"eval={json.dumps({'sets': SETS})}"), out=tmp_path, show=False)
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left - {f"predictions/maps/panoptic/{i:012d}.png" for i in range(3)} == set(FILES["maps"].values())
 
 
 def test_files_that_are_gone_are_named(perceiver, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from operator import index as as_integer
 from pathlib import PurePath
 from typing import Any, Protocol
 
+from mvplm.evaluation.detection_rules import DetectionRules
 from mvplm.structures import Record
 
 
@@ -22,12 +23,12 @@ class RecordSequence(Sequence[Record]):
 
     Attributes:
         files: where they were read from, None for records without files.
-        max_detections: finds per picture that the set's own evaluation counts.
+        detection_rules: by which the set's own evaluation counts finds.
         collection: where the pictures come from when it is not COCO: "objects365" ...
     """
 
     files: SourceFiles | None = None
-    max_detections: int = 100
+    detection_rules: DetectionRules = DetectionRules()
     collection: str = ""
 
     def __getitem__(self, index: Any) -> Any:

@@ -100,7 +100,7 @@ class FirstRecords(RecordSequence):
         self._num = min(num, len(records))
         self.vocabulary: Vocabulary | None = getattr(records, "vocabulary", None)
         self.name_groups = getattr(records, "name_groups", None)
-        self.max_detections = records.max_detections
+        self.detection_rules = records.detection_rules
 
     def __len__(self) -> int:
         return self._num
@@ -304,4 +304,5 @@ def instance_annotation(entry: Mapping[str, Any], vocabulary: Vocabulary | None)
         iscrowd=bool(entry.get("iscrowd", 0)),
         phrase=entry.get("phrase"),
         id=int(entry["id"]),
+        area=None if entry.get("area") is None else float(entry["area"]),
     )

@@ -43,6 +43,7 @@ def annotation_of(entry: Mapping[str, Any], **known: Any) -> Annotation:
         box=(x, y, x + max(width, 0.0), y + max(height, 0.0)),
         iscrowd=bool(entry.get("iscrowd", 0)),
         id=int(entry["id"]),
+        area=None if entry.get("area") is None else float(entry["area"]),
         **known,
     )
 

@@ -19,6 +19,7 @@ from mvplm.data.datasets.coco import CocoInstances, FirstRecords
 from mvplm.data.datasets.coco_files import CocoFiles, read_coco
 from mvplm.data.datasets.entry import CatalogEntry
 from mvplm.data.datasets.places import need_place
+from mvplm.evaluation.detection_rules import DetectionRules
 from mvplm.structures import Annotation, Record, Vocabulary
 from mvplm.structures.choices import check_choice
 from mvplm.structures.masks import encode_mask
@@ -55,16 +56,34 @@ class LvisInstances(CocoInstances):
     """One record per picture of an LVIS file.
 
     Attributes:
+        detection_rules: 300 finds a picture; with ``per_class_limit`` also "fixed" average precision.
         name_groups: "lvis" (all names), "lvis_rare", "lvis_common" and "lvis_frequent"; results are told apart by them.
     """
 
-    max_detections = 300
-
-    def __init__(self, files: CocoFiles, *, source: str, clean_names: bool = True, role: str = "instance") -> None:
+    def __init__(
+        self,
+        files: CocoFiles,
+        *,
+        source: str,
+        clean_names: bool = True,
+        role: str = "instance",
+        per_class_limit: int | None = None,
+    ) -> None:
         super().__init__(files, source=source, clean_names=False, role=role)
         names = [name.replace("_", " ") if clean_names else name for name in self.vocabulary.names]
         self.vocabulary = replace(self.vocabulary, names=tuple(names))
         self.name_groups = _groups(self.vocabulary, self._categories)
+        letters = [category.get("frequency") for category in self._categories]
+        self.detection_rules = DetectionRules(
+            max_detections=300,
+            whole_picture=True,
+            per_class_limit=per_class_limit,
+            frequencies={
+                letter: tuple(place for place, found in enumerate(letters) if found == letter)
+                for letter in FREQUENCIES
+                if letter in letters
+            },
+        )
 
     def record(self, index: int) -> Record:
         """The record at ``index`` in [0, len)."""
@@ -92,7 +111,13 @@ def _groups(vocabulary: Vocabulary, categories: Sequence[Mapping[str, Any]]) -> 
 
 
 def load_lvis(
-    root: str | Path, *, split: str, role: str = "instance", clean_names: bool = True, num: int | None = None
+    root: str | Path,
+    *,
+    split: str,
+    role: str = "instance",
+    clean_names: bool = True,
+    per_class_limit: int | None = None,
+    num: int | None = None,
 ) -> Sequence[Record]:
     """Records of a split; the names are read from the file.
 
@@ -101,6 +126,7 @@ def load_lvis(
         split: "train" or "val".
         role: "instance" (masks) or "detection" (boxes only).
         clean_names: blanks instead of underscores.
+        per_class_limit: also give "fixed" average precision over so many finds of each class (10 000 in the paper).
         num: only the first so many.
 
     Raises:
@@ -109,7 +135,9 @@ def load_lvis(
     """
     check_choice("role", role, choices=ROLES)
     files = lvis_files(root, split=split)
-    records: RecordSequence = LvisInstances(files, source=f"lvis_v1_{split}", clean_names=clean_names, role=role)
+    records: RecordSequence = LvisInstances(
+        files, source=f"lvis_v1_{split}", clean_names=clean_names, role=role, per_class_limit=per_class_limit
+    )
     records = records if num is None else FirstRecords(records, num)
     records.files = files
     return records

@@ -105,11 +105,12 @@ def test_lvis_counts_300_finds_a_picture(tmp_path):
     trees.lvis_tree(tmp_path)
     records = get_dataset("lvis_v1_val", root=tmp_path, role="detection", num=1)
     record = records[0]
-    assert records.max_detections == prepared(records, merged=True).max_detections == 300
+    assert records.detection_rules == prepared(records, merged=True).detection_rules
+    assert records.detection_rules.max_detections == 300
     rows = [("aerosol can", (10, 6, 14, 9), 0.9)] * 101 + [("aerosol can", (1, 1, 4, 3), 0.5)]
     scores = []
-    for most in (100, records.max_detections):
-        evaluator = make_evaluator("detection", record.vocabulary, max_detections=most)
+    for rules in (None, records.detection_rules):
+        evaluator = make_evaluator("detection", record.vocabulary, rules=rules)
         evaluator.update(record, found(record, *rows))
         scores.append(evaluator.compute()["detection/box_AP"])
     assert scores[0] == 0 < scores[1]
