@@ -17,7 +17,7 @@ from mvplm.runs import evaluate_perceiver, run_evaluation
 from mvplm.scoring import reopen, score_file
 from mvplm.structures import Perception
 
-MORE = {"num": 3, "size": 64}
+MORE = {"num": 3, "size": 96}
 SETS = {
     "maps": {"dataset": "scenes/val", "options": {"role": "panoptic", **MORE}, "task": "panoptic"},
     "named": {"dataset": "scenes/val", "options": {"role": "panoptic", **MORE}, "task": "semantic", "prefix": "mine"},
@@ -105,7 +105,7 @@ def test_the_metrics_file_says_what_was_measured_and_where_the_answers_are(perce
 def test_the_command_scores_them_by_any_protocol(perceiver, tmp_path, monkeypatch, capsys):
     metrics = measured(perceiver, tmp_path / "model", monkeypatch, protocol="gres")
     file = tmp_path / "model" / FILES["sentences"]["referring"]
-    order = ["evaluate", "--predictions", str(file), "--data", "scenes/val", "role=referring", "num=3", "size=64"]
+    order = ["evaluate", "--predictions", str(file), "--data", "scenes/val", "role=referring", "num=3", "size=96"]
     contents = {"model": json.loads((tmp_path / "model" / "metrics.json").read_text())}
     for name in ("gres", "lisa"):
         assert main([*order, "--protocol", name, "--out", str(tmp_path / name)]) == 0
@@ -139,19 +139,20 @@ def test_nothing_is_written_where_nobody_asks(perceiver, tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
-def test_an_evaluation_that_breaks_off_leaves_no_file(perceiver, tmp_path, monkeypatch):
+def test_an_evaluation_that_breaks_off_leaves_whole_sets_only(perceiver, tmp_path, monkeypatch):
     def stop(answer):
         stop.left -= 1
         if not stop.left:
             raise KeyboardInterrupt
         return answer
 
-    stop.left = 7
+    stop.left = 8  # three pictures with two answers each, then the second of the next set
     teller = TruthTeller(perceiver, stop)
     monkeypatch.setattr("mvplm.runs.load_for_evaluation", lambda config, weights: teller)
     with pytest.raises(KeyboardInterrupt):
         run_evaluation(tiny_config(f"eval={json.dumps({'sets': SETS})}"), out=tmp_path, show=False)
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left - {f"predictions/maps/panoptic/{i:012d}.png" for i in range(3)} == set(FILES["maps"].values())
 
 
 def test_files_that_are_gone_are_named(perceiver, tmp_path, monkeypatch):
