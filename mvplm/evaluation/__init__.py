@@ -2,10 +2,11 @@
 
 from mvplm.evaluation import protocols
 from mvplm.evaluation.box_accuracy import BoxAccuracy
+from mvplm.evaluation.class_sums import ClassMean, ClassSums
 from mvplm.evaluation.comparable import by_protocol, check_comparable
 from mvplm.evaluation.detection import DetectionAP
 from mvplm.evaluation.evaluators import Evaluator, make_evaluator
-from mvplm.evaluation.intervals import ImageSums, Interval, bootstrap, paired_bootstrap
+from mvplm.evaluation.intervals import ImageSums, Interval, Sums, bootstrap, by_image, paired_bootstrap
 from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.panoptic import PanopticQuality
 from mvplm.evaluation.protocols import Protocol
@@ -15,6 +16,8 @@ from mvplm.evaluation.semantic import SemanticIoU
 
 __all__ = [
     "BoxAccuracy",
+    "ClassMean",
+    "ClassSums",
     "DetectionAP",
     "Evaluator",
     "ImageSums",
@@ -24,7 +27,9 @@ __all__ = [
     "Protocol",
     "ReferringIoU",
     "SemanticIoU",
+    "Sums",
     "bootstrap",
+    "by_image",
     "by_protocol",
     "check_comparable",
     "make_evaluator",

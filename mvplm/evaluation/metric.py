@@ -32,14 +32,18 @@ class Metric(ABC):
 
     def _gathered(self) -> list[Any]:
         """Entries of all ranks, each sample once."""
+        return list(self._gathered_by_key().values())
+
+    def _gathered_by_key(self) -> dict[Any, Any]:
+        """Entries of all ranks by the keys of their samples."""
         if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-            return list(self._entries.values())
+            return self._entries
         parts: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(parts, self._entries)
         merged: dict[Any, Any] = {}
         for part in parts:
             merged.update(part)
-        return list(merged.values())
+        return merged
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
