@@ -23,6 +23,7 @@ from mvplm.build_training import (
 from mvplm.config import Config, EvalSetConfig, config_hash, to_yaml
 from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import evaluation_batches
+from mvplm.details import Details, prefixed
 from mvplm.engine import (
     CheckpointHook,
     CheckpointStore,
@@ -43,7 +44,14 @@ from mvplm.engine import (
     seed_everything,
     started_again,
 )
-from mvplm.evaluation import make_evaluator, metrics_table, protocols, write_metrics
+from mvplm.evaluation import (
+    Evaluator,
+    make_evaluator,
+    print_metrics,
+    protocols,
+    write_metrics,
+    write_tables,
+)
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
 from mvplm.perceiver import Perceiver
@@ -162,30 +170,35 @@ def run_evaluation(
     out: str | Path,
     show: bool = True,
     pictures: int = 0,
+    intervals: bool = True,
 ) -> dict[str, float]:
-    """Evaluate every set of ``config.eval`` and write ``metrics.json`` into ``out``.
+    """Evaluate every set of ``config.eval`` and write ``metrics.json`` and ``tables.json`` into ``out``.
 
     Args:
         config: what to evaluate, and the model unless ``weights`` names a model directory.
         weights: a run's directory (its newest checkpoint, averaged weights when there are any), a checkpoint, a model
             directory or a shipped name; None takes the run in ``config.train.output``.
         limit: only so many records of each set; 0 takes what the configuration says.
-        out: directory for ``metrics.json``.
+        out: directory for both.
         show: print the table.
         pictures: so many answers of each set are drawn in ``report.html``; 0 draws none.
+        intervals: also give 95 % confidence intervals.
 
     With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
     join_processes(config.train.device)
     perceiver = load_for_evaluation(config, weights)
     started = time.perf_counter()
-    metrics = evaluate_perceiver(perceiver, config, limit=limit)
+    details = Details({} if intervals else None)
+    metrics = evaluate_perceiver(perceiver, config, limit=limit, details=details)
     if rank_and_world()[0]:
         return metrics
     sets = {name: {**asdict(entry), "limit": limit or entry.limit} for name, entry in config.eval.sets.items()}
+    write_tables(Path(out) / "tables.json", details.tables)
     write_metrics(
         Path(out) / "metrics.json",
         metrics,
+        intervals=details.intervals,
         protocol={
             "weights": str(weights or config.train.output),
             "config_hash": config_hash(perceiver.config),
@@ -206,9 +219,7 @@ def run_evaluation(
 
         write_report(perceiver, config, metrics=metrics, out=out, count=pictures)
     if show:
-        from rich.console import Console
-
-        Console().print(metrics_table(metrics))
+        print_metrics(metrics, details.intervals)
     return metrics
 
 
@@ -232,19 +243,30 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver
     return perceiver
 
 
-def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) -> dict[str, float]:
-    """Metrics of every set of ``config.eval``, names as in the metrics file."""
+def evaluate_perceiver(
+    perceiver: Perceiver, config: Config, *, limit: int = 0, details: Details | None = None
+) -> dict[str, float]:
+    """Metrics of every set of ``config.eval``, names as in the metrics file.
+
+    Args:
+        perceiver: the model. config: its evaluations. limit: only so many records of each set; 0: as configured.
+        details: what else there is to tell is added here; None does not work it out.
+    """
     metrics: dict[str, float] = {}
     for name, entry in config.eval.sets.items():
         _LOGGER.info("evaluating %s: %s on %s", name, entry.task, entry.dataset)
-        found = _evaluate_set(perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit)
+        evaluator = _evaluate_set(perceiver, entry, batch_size=config.eval.batch_size, limit=limit or entry.limit)
+        found = prefixed(evaluator.compute(), entry.prefix)
         if twice := sorted(set(found) & set(metrics)):
             raise ValueError(f"eval.sets.{name} gives {twice[0]} a second time; set its prefix")
         metrics |= found
+        if details is not None:
+            details.add(evaluator, entry.prefix)
     return metrics
 
 
-def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int) -> dict[str, float]:
+def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int) -> Evaluator:
+    """The evaluator of a set after it has seen this process's share."""
     dataset = open_records(perceiver.config, entry)
     task = "referring" if entry.task in _SENTENCES else entry.task
     vocabulary: Vocabulary | None = dataset[0].vocabulary
@@ -282,10 +304,7 @@ def _evaluate_set(perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int
                 evaluator.update(record, answers, expression=expression)
             seen |= set(batch.indices)
             advance(len(seen))
-    results = evaluator.compute()
-    if entry.prefix is None:
-        return results
-    return {f"{entry.prefix}/{name.partition('/')[2]}": value for name, value in results.items()}
+    return evaluator
 
 
 @contextmanager

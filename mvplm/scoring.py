@@ -15,7 +15,8 @@ from mvplm.data.catalog import dataset_entry, get_dataset, list_datasets
 from mvplm.data.panoptic_files import PanopticFile
 from mvplm.data.prediction_files import DetectionFile, PredictionFile, ReferringFile, read_predictions
 from mvplm.data.preparation import sha256
-from mvplm.evaluation import metrics_table, write_metrics
+from mvplm.details import Details
+from mvplm.evaluation import print_metrics, write_metrics, write_tables
 from mvplm.scorers import DetectionScorer, PanopticScorer, ReferringScorer, Scorer, SemanticScorer
 from mvplm.structures import Record, Vocabulary
 from mvplm.structures.choices import check_choice
@@ -33,6 +34,10 @@ class ScoredData:
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     limit: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in a metrics file."""
+        return {"dataset": self.name, "options": dict(self.options), "limit": self.limit}
 
     def open(self, metric: str) -> Sequence[Record]:
         """Records for a metric.
@@ -61,16 +66,18 @@ def score_predictions(
     out: str | Path,
     workers: int = 1,
     show: bool = True,
+    intervals: bool = True,
 ) -> dict[str, float]:
-    """Score files of predictions and write ``metrics.json`` into ``out``.
+    """Score files of predictions and write ``metrics.json`` and ``tables.json`` into ``out``.
 
     Args:
         files: see ``read_predictions``; at most one of each kind.
         data: the truth.
         metrics: of panoptic, semantic, detection, referring; empty takes all that the files allow.
-        out: directory for ``metrics.json``.
+        out: directory for both.
         workers: processes that share the records.
         show: print the table.
+        intervals: also give 95 % confidence intervals.
 
     Returns:
         Names and percent, as in the file.
@@ -83,18 +90,22 @@ def score_predictions(
     read = [read_predictions(path) for path in files]
     chosen = _by_metric(read, metrics)
     results: dict[str, float] = {}
+    details = Details({} if intervals else None)
     sources: dict[str, dict[str, str]] = {}
     vocabularies: dict[str, str] = {}
     for metric, file in chosen.items():
         records = data.open(metric)
-        results |= _score(metric, file, records=records, limit=data.limit, workers=workers)
-        source = getattr(records, "files", None)
-        sources[metric] = {} if source is None else source.hashes()
+        scorer = score_records(make_scorer(metric, file, records=records), records, limit=data.limit, workers=workers)
+        results |= scorer.compute()
+        details.add(scorer)
+        sources[metric] = file_hashes(records)
         if (vocabulary := getattr(records[0], "vocabulary", None)) is not None:
             vocabularies[metric] = vocabulary_hash(vocabulary)
+    write_tables(Path(out) / "tables.json", details.tables)
     write_metrics(
         Path(out) / "metrics.json",
         results,
+        intervals=details.intervals,
         protocol={
             "predictions": {str(file.path): predictions_hash(file) for file in read},
             "metrics": list(chosen),
@@ -102,16 +113,17 @@ def score_predictions(
             "expressions": "per_sentence",
             "seconds": round(time.perf_counter() - started, 1),
         },
-        data={
-            "sets": {m: {"dataset": data.name, "options": dict(data.options), "limit": data.limit} for m in chosen},
-            "files": sources,
-        },
+        data={"sets": dict.fromkeys(chosen, data.as_dict()), "files": sources},
     )
     if show:
-        from rich.console import Console
-
-        Console().print(metrics_table(results))
+        print_metrics(results, details.intervals)
     return results
+
+
+def file_hashes(records: Sequence[Record]) -> dict[str, str]:
+    """Annotation file -> SHA-256; empty where the data has none."""
+    source = getattr(records, "files", None)
+    return {} if source is None else source.hashes()
 
 
 def vocabulary_hash(vocabulary: Vocabulary) -> str:
@@ -156,11 +168,18 @@ _NEEDS = {
 }
 
 
-def _score(
-    metric: str, file: PredictionFile, *, records: Sequence[Record], limit: int, workers: int
-) -> dict[str, float]:
+def score_records(scorer: Scorer, records: Sequence[Record], *, limit: int = 0, workers: int = 1) -> Scorer:
+    """The scorer after it has seen the records.
+
+    Args:
+        scorer: a new one. records: the truth. limit: only so many; 0: all. workers: processes that share them.
+
+    Raises:
+        ValueError: wrong contents of its file; the message names file and entry.
+        FileNotFoundError: a PNG is not there.
+    """
     count = min(limit, len(records)) if limit else len(records)
-    scorer = _scorer(metric, file, records=records)
+    file = scorer.file
     if not isinstance(file, ReferringFile):
         _check_images(file, records)
     shares = [(records, range(first, count, workers)) for first in range(min(workers, count))]
@@ -172,10 +191,18 @@ def _score(
                 scorer.merge(part)
     if isinstance(file, ReferringFile) and count == len(records) and (unused := file.keys() - scorer.used):
         raise ValueError(f"{file.path} answers {sorted(map(str, unused))[:3]}, which the data does not ask")
-    return scorer.compute()
+    return scorer
 
 
-def _scorer(metric: str, file: PredictionFile, *, records: Sequence[Record]) -> Scorer:
+def make_scorer(metric: str, file: PredictionFile, *, records: Sequence[Record]) -> Scorer:
+    """A scorer of a file.
+
+    Args:
+        metric: of panoptic, semantic, detection, referring. file: of the kind that it needs. records: the truth.
+
+    Raises:
+        ValueError: the data has no list of names, and the metric needs one.
+    """
     if isinstance(file, ReferringFile):
         return ReferringScorer(file)
     vocabulary = records[0].vocabulary

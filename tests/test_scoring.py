@@ -81,7 +81,8 @@ def test_panoptic_and_semantic_truth_is_hundred_and_the_file_says_how(records, t
     names = {f"panoptic/{name}{part}" for name in ("PQ", "SQ", "RQ") for part in ("", "_th", "_st")}
     assert found == dict.fromkeys({*names, "semantic/mIoU", "semantic/pixel_accuracy"}, 100.0)
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert content["metrics"] == found and set(content) == {"metrics", "protocol", "data", "versions"}
+    assert content["metrics"] == found and set(content) == {"metrics", "intervals", "protocol", "data", "versions"}
+    assert content["intervals"] == dict.fromkeys(found, [100.0, 100.0])
     assert content["protocol"]["metrics"] == ["panoptic", "semantic"]
     assert len(content["protocol"]["predictions"][str(file)]) == len(content["protocol"]["vocabulary_hash"]["panoptic"])
     assert content["data"]["sets"]["panoptic"] == {"dataset": "scenes/val", "options": SCENES.options, "limit": 0}

@@ -11,8 +11,9 @@ from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.panoptic import PanopticQuality
 from mvplm.evaluation.protocols import Protocol
 from mvplm.evaluation.referring import ReferringIoU
-from mvplm.evaluation.report import metrics_table, write_metrics
+from mvplm.evaluation.report import metrics_table, print_metrics, write_metrics
 from mvplm.evaluation.semantic import SemanticIoU
+from mvplm.evaluation.tables import Table, write_tables
 
 __all__ = [
     "BoxAccuracy",
@@ -28,6 +29,7 @@ __all__ = [
     "ReferringIoU",
     "SemanticIoU",
     "Sums",
+    "Table",
     "bootstrap",
     "by_image",
     "by_protocol",
@@ -35,6 +37,8 @@ __all__ = [
     "make_evaluator",
     "metrics_table",
     "paired_bootstrap",
+    "print_metrics",
     "protocols",
     "write_metrics",
+    "write_tables",
 ]

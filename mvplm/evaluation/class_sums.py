@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import csr_array
 
-from mvplm.evaluation.intervals import same_images
+from mvplm.evaluation.intervals import Sums, same_images
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,34 @@ class ClassSums:
         totals = {name: (column.T @ counts.T).T for name, column in self.columns.items()}
         found = [_mean(totals, self.means[name]) for name in names]
         return np.stack(found, 1) if found else np.zeros((len(counts), 0))
+
+
+@dataclass(frozen=True)
+class JoinedSums:
+    """Metrics of different make about the same images in the same order."""
+
+    parts: tuple[Sums, ...]
+
+    @property
+    def images(self) -> Sequence[Hashable]:
+        """Key of each image."""
+        return self.parts[0].images
+
+    def countable(self) -> list[str]:
+        """Names of the metrics that have something to count."""
+        return [name for part in self.parts for name in part.countable()]
+
+    def ordered(self, images: Sequence[Hashable]) -> "JoinedSums":
+        """The same with rows in the order of ``images``. Raises ValueError for other images."""
+        return JoinedSums(tuple(part.ordered(images) for part in self.parts))
+
+    def weighed(self, counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Percent (D, metrics) when image i is there ``counts[d, i]`` times; NaN where there is nothing to count."""
+        columns: dict[str, np.ndarray] = {}
+        for part in self.parts:
+            wanted = [name for name in part.countable() if name in names]
+            columns |= dict(zip(wanted, part.weighed(counts, wanted).T, strict=True))
+        return np.stack([columns[name] for name in names], 1) if names else np.zeros((len(counts), 0))
 
 
 def sparse_column(rows: np.ndarray, classes: np.ndarray, *, values: np.ndarray, shape: tuple[int, int]) -> csr_array:

@@ -4,10 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from mvplm.evaluation.detection import DetectionAP
+from mvplm.evaluation.detection_tables import detection_tables
+from mvplm.evaluation.intervals import Interval
+from mvplm.evaluation.named import named_intervals
 from mvplm.evaluation.panoptic import PanopticQuality, categories_of
 from mvplm.evaluation.protocols import Protocol as ReferringProtocol
 from mvplm.evaluation.referring_evaluator import ReferringEvaluator
 from mvplm.evaluation.semantic import SemanticIoU
+from mvplm.evaluation.tables import Table, panoptic_tables, semantic_tables
 from mvplm.evaluation.truth import scored_classes, true_objects, true_panoptic, true_semantic
 from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
@@ -34,6 +38,14 @@ class Evaluator(Protocol):
         """Named results in percent."""
         ...
 
+    def intervals(self) -> dict[str, Interval]:
+        """Confidence intervals of the results that have one, under their names."""
+        ...
+
+    def tables(self) -> dict[str, Table]:
+        """Tables of classes, sizes and kinds, by name."""
+        ...
+
 
 class PanopticEvaluator:
     """Panoptic quality and semantic mIoU. Keys ``panoptic/*`` and ``semantic/mIoU``."""
@@ -43,6 +55,7 @@ class PanopticEvaluator:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.quality = PanopticQuality(categories_of(vocabulary))
         self.iou = SemanticIoU(len(vocabulary))
+        self.names = vocabulary.names
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
@@ -65,6 +78,16 @@ class PanopticEvaluator:
         out = {name: value for name, value in self.quality.compute().items() if name != "per_class"}
         return {**out, "semantic/mIoU": self.iou.compute()["mIoU"]}
 
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of all of them."""
+        found = named_intervals({"": self.quality.image_sums(), "semantic": self.iou.image_sums()})
+        found.pop("semantic/pixel_accuracy", None)
+        return found
+
+    def tables(self) -> dict[str, Table]:
+        """``panoptic/per_class`` and ``semantic/per_class``."""
+        return panoptic_tables(self.quality) | semantic_tables(self.iou, self.names)
+
 
 class SemanticEvaluator:
     """Semantic mIoU. Keys ``semantic/*``."""
@@ -73,6 +96,7 @@ class SemanticEvaluator:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.iou = SemanticIoU(len(vocabulary))
+        self.names = vocabulary.names
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
@@ -85,6 +109,14 @@ class SemanticEvaluator:
     def compute(self) -> dict[str, float]:
         """``semantic/mIoU`` and ``semantic/pixel_accuracy``."""
         return {f"semantic/{name}": value for name, value in self.iou.compute().items()}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of both."""
+        return named_intervals({"semantic": self.iou.image_sums()})
+
+    def tables(self) -> dict[str, Table]:
+        """``semantic/per_class``."""
+        return semantic_tables(self.iou, self.names)
 
 
 class DetectionEvaluator:
@@ -106,6 +138,7 @@ class DetectionEvaluator:
         max_detections: int = 100,
     ) -> None:
         self.tasks = (task,)
+        self.names = vocabulary.names
         self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
         masks, count = task == "instance", len(vocabulary)
         things = [place for place, isthing in enumerate(vocabulary.isthing) if isthing]
@@ -132,6 +165,17 @@ class DetectionEvaluator:
     def compute(self) -> dict[str, float]:
         """``<group>/{box_AP,box_AP50,mask_AP,mask_AP50}``."""
         return {f"{group}/{name}": v for group, metric in self.metrics.items() for name, v in metric.compute().items()}
+
+    def intervals(self) -> dict[str, Interval]:
+        """None: average precision is no sum over images."""
+        return {}
+
+    def tables(self) -> dict[str, Table]:
+        """``<group>/per_class`` and ``<group>/per_size``."""
+        found: dict[str, Table] = {}
+        for group, metric in self.metrics.items():
+            found |= detection_tables(metric, self.names, part=group)
+        return found
 
 
 def _cleaned(name: str) -> str:

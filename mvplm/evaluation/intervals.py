@@ -103,7 +103,7 @@ class ImageSums:
 
 
 def same_images(mine: Sequence[Hashable], images: Sequence[Hashable]) -> list[int]:
-    """Where each of ``images`` stands among ``mine``. Raises ValueError when one side has an image the other has not."""
+    """Where each of ``images`` stands among ``mine``. Raises ValueError when the two are not the same images."""
     place = {image: row for row, image in enumerate(mine)}
     if missing := set(place).symmetric_difference(images):
         some = ", ".join(sorted(map(str, missing))[:3])

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from mvplm.evaluation.box_accuracy import BoxAccuracy
-from mvplm.evaluation.intervals import ImageSums
+from mvplm.evaluation.intervals import ImageSums, Interval
+from mvplm.evaluation.named import named_intervals
 from mvplm.evaluation.protocols import Protocol
 from mvplm.evaluation.referring import ReferringIoU
+from mvplm.evaluation.tables import Table, expression_tables
 from mvplm.evaluation.truth import true_masks
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
@@ -48,7 +50,7 @@ class ReferringEvaluator:
         if single:
             boxes = answers["rec"].instances.boxes.tolist()
             best, target = boxes[0] if boxes else None, record.annotations[expression.targets[0]].box
-            self.boxes.update(best, target, image=record.image_id, key=key)
+            self.boxes.update(best, target, kind=expression.kind, image=record.image_id, key=key)
         if any(record.annotations[i].segmentation is None for i in expression.targets):
             return
         truth = true_masks(record, expression, ignore_label=self.ignore_label)
@@ -70,9 +72,28 @@ class ReferringEvaluator:
         return out | {f"grec/{name}": value for name, value in self.general.compute().items()}
 
     def image_sums(self) -> dict[str, ImageSums]:
-        """First parts of the names (``referring/all``, ``rec``, ``grec``) -> metrics by image, for intervals."""
-        parts = {"referring/all": self.single, "rec": self.boxes, "grec": self.general}
-        return {name: metric.image_sums() for name, metric in parts.items()}
+        """First parts of the names (``referring/{all,KIND}``, ``rec``, ``grec``) -> metrics by image, for intervals."""
+        return expression_sums(self.single, self.general, boxes=self.boxes)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of all of them."""
+        found, metrics = named_intervals(self.image_sums()), self.compute()
+        return {name: interval for name, interval in found.items() if name in metrics}
+
+    def tables(self) -> dict[str, Table]:
+        """``referring``, ``grec`` and ``rec``, each with ``/per_size`` and ``/per_kind``."""
+        return expression_tables({"referring": self.single, "grec": self.general, "rec": self.boxes})
+
+
+def expression_sums(single: ReferringIoU, general: ReferringIoU, *, boxes: BoxAccuracy) -> dict[str, ImageSums]:
+    """First parts of the names -> metrics by image.
+
+    Args:
+        single: expressions with one target, which give ``referring/all`` and ``referring/KIND``.
+        general: all expressions, which give ``grec``. boxes: those judged by their box, which give ``rec``.
+    """
+    kinds = {f"referring/{kind}": single.image_sums(kind) for kind in single.by_kind() if kind}
+    return {"referring/all": single.image_sums(), **kinds, "rec": boxes.image_sums(), "grec": general.image_sums()}
 
 
 def _masks(answer: Perception, *, merged: bool) -> np.ndarray | None:

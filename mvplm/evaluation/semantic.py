@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mvplm.evaluation.class_sums import ClassMean, ClassSums, sparse_column
+from mvplm.evaluation.class_sums import ClassMean, ClassSums, JoinedSums, sparse_column
 from mvplm.evaluation.intervals import ImageSums
 from mvplm.evaluation.metric import Metric, percent
 
@@ -70,8 +70,11 @@ class SemanticIoU(Metric):
             for place in np.flatnonzero(union)
         }
 
-    def class_sums(self) -> ClassSums:
-        """``mIoU`` by image, for confidence intervals."""
+    def image_sums(self) -> JoinedSums:
+        """The metrics of ``compute`` by image, for confidence intervals."""
+        return JoinedSums((self._class_sums(), self._pixel_sums()))
+
+    def _class_sums(self) -> ClassSums:
         entries = self._gathered_by_key()
         count = self.num_classes
         rows = np.repeat(np.arange(len(entries)), [len(cells.places) for cells in entries.values()])
@@ -87,8 +90,7 @@ class SemanticIoU(Metric):
         means = {"mIoU": ClassMean("hits", "union", "union", np.ones(count, bool))}
         return ClassSums(list(entries), {"hits": hits, "union": union}, means)
 
-    def image_sums(self) -> ImageSums:
-        """``pixel_accuracy`` by image, for confidence intervals."""
+    def _pixel_sums(self) -> ImageSums:
         entries = self._gathered_by_key()
         sums = [(self._right(cells), cells.pixels.sum()) for cells in entries.values()]
         return ImageSums(list(entries), {"pixel_accuracy": np.array(sums, np.float64).reshape(-1, 2)})
