@@ -162,6 +162,11 @@ class DetectionScorer(Scorer):
         """Add one image."""
         self._ap.update(self.finds(record), true_objects(record), size=record.size, key=record.image_id)
 
+    @property
+    def max_detections(self) -> int:
+        """Finds per image that count."""
+        return self._ap.max_detections
+
     def finds(self, record: Record) -> list[dict[str, Any]]:
         """What was found in an image, of names that it is judged for: COCO results, ``category_id`` = class position.
 

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -88,7 +88,7 @@ def score_predictions(
     """
     started = time.perf_counter()
     read = [read_predictions(path) for path in files]
-    chosen = _by_metric(read, metrics)
+    chosen = by_metric(read, metrics)
     results: dict[str, float] = {}
     details = Details({} if intervals else None)
     sources: dict[str, dict[str, str]] = {}
@@ -144,8 +144,15 @@ def predictions_hash(file: PredictionFile) -> str:
     return digest[:16]
 
 
-def _by_metric(files: Sequence[PredictionFile], metrics: Sequence[str]) -> dict[str, PredictionFile]:
-    """The file of every metric."""
+def by_metric(files: Sequence[PredictionFile], metrics: Sequence[str]) -> dict[str, PredictionFile]:
+    """The file of every metric.
+
+    Args:
+        files: at most one of each kind. metrics: names; empty takes all that the files allow.
+
+    Raises:
+        ValueError: an unknown metric, no file for it, or two.
+    """
     for metric in metrics:
         check_choice("metric", metric, choices=METRICS)
     found = {}
@@ -168,11 +175,19 @@ _NEEDS = {
 }
 
 
-def score_records(scorer: Scorer, records: Sequence[Record], *, limit: int = 0, workers: int = 1) -> Scorer:
+def score_records(
+    scorer: Scorer,
+    records: Sequence[Record],
+    *,
+    limit: int = 0,
+    workers: int = 1,
+    advance: Callable[[], None] | None = None,
+) -> Scorer:
     """The scorer after it has seen the records.
 
     Args:
         scorer: a new one. records: the truth. limit: only so many; 0: all. workers: processes that share them.
+        advance: called after each record, where there is one process.
 
     Raises:
         ValueError: wrong contents of its file; the message names file and entry.
@@ -184,7 +199,7 @@ def score_records(scorer: Scorer, records: Sequence[Record], *, limit: int = 0, 
         _check_images(file, records)
     shares = [(records, range(first, count, workers)) for first in range(min(workers, count))]
     if len(shares) == 1:
-        scorer = _share(scorer, shares[0])
+        scorer = _share(scorer, shares[0], advance=advance)
     else:
         with ProcessPoolExecutor(len(shares)) as pool:
             for part in pool.map(_share, repeat(scorer), shares):
@@ -223,9 +238,13 @@ def _check_images(file: PanopticFile | DetectionFile, records: Sequence[Record])
         raise ValueError(f"{file.path} has {len(unknown)} images that the data does not have: {shown} ...")
 
 
-def _share(scorer: Scorer, share: tuple[Sequence[Record], range]) -> Scorer:
+def _share(
+    scorer: Scorer, share: tuple[Sequence[Record], range], *, advance: Callable[[], None] | None = None
+) -> Scorer:
     """The scorer after the records at some places."""
     records, places = share
     for place in places:
         scorer.update(records[place])
+        if advance is not None:
+            advance()
     return scorer

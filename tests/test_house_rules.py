@@ -19,7 +19,7 @@ LEVELS = {
     **dict.fromkeys(("prompts", "textmask", "losses", "postprocess", "evaluation", "visualize", "interop"), 1),
     **dict.fromkeys(("data", "models", "engine"), 2),
     **dict.fromkeys((path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"), 3),
-    "label": 3,
+    **dict.fromkeys(("label", "analysis"), 3),
     **dict.fromkeys(("cli", "tools"), 4),
 }
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, FREE_POSITIONS, MAX_TUPLE = 400, 60, 10, 2, 2

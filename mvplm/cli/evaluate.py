@@ -1,7 +1,7 @@
 """``mvplm evaluate``: the metrics of a model, or of predictions in files, as a table and as JSON."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -34,27 +34,23 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=1, help="With --predictions: processes.")] = 1,
     limit: Annotated[int, typer.Option(min=0, help="Only so many records of each set; 0: all.")] = 0,
     pictures: Annotated[int, typer.Option(min=0, help="So many answers of each set, drawn in OUT/report.html.")] = 0,
-    intervals: Annotated[bool, typer.Option(help="Give 95 % confidence intervals.")] = True,
     out: Annotated[Path, typer.Option(help="Folder for metrics.json and tables.json.", show_default=False)],
 ) -> None:
     """Measure a model on the sets of a config file, or score predictions; writes metrics.json and tables.json."""
     if predictions:
         if config_file or weights or pictures or not data:
             raise ValueError("--predictions goes with --data, and without --config-file, --weights and --pictures")
-        chosen = {"metrics": metrics, "workers": workers, "limit": limit, "intervals": intervals}
-        _score(predictions, data, options=overrides or [], out=out, **chosen)
+        _score(predictions, data, metrics=metrics, options=overrides or [], limit=limit, workers=workers, out=out)
     elif config_file is None or data or metrics:
         raise ValueError("evaluate needs --config-file, or --predictions with --data (and --metrics)")
     else:
-        _measure(
-            config_file, overrides or [], weights=weights, limit=limit, out=out, pictures=pictures, intervals=intervals
-        )
+        _measure(config_file, overrides or [], weights=weights, limit=limit, pictures=pictures, out=out)
     written = [out / "metrics.json", out / "tables.json", *([out / "report.html"] if pictures else [])]
     say(f"Written: {', '.join(map(str, written))}", style="green")
 
 
 def _measure(
-    config_file: Path, overrides: list[str], *, weights: str | None, limit: int, out: Path, **shown: Any
+    config_file: Path, overrides: list[str], *, weights: str | None, limit: int, pictures: int, out: Path
 ) -> None:
     from mvplm.config import load_config
 
@@ -63,19 +59,19 @@ def _measure(
     from mvplm.engine import leave_processes
     from mvplm.runs import run_evaluation
 
-    run_evaluation(config, weights=weights, limit=limit, out=out, **shown)
+    run_evaluation(config, weights=weights, limit=limit, out=out, pictures=pictures)
     leave_processes()
 
 
 def _score(
-    files: list[Path], data: str, *, metrics: str, options: list[str], limit: int, out: Path, **chosen: Any
+    files: list[Path], data: str, *, metrics: str, options: list[str], limit: int, workers: int, out: Path
 ) -> None:
     from mvplm.data.options import parse_options
     from mvplm.scoring import ScoredData, score_predictions
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     truth = ScoredData(data, parse_options(options), limit)
-    score_predictions(files, truth, metrics=names, out=out, **chosen)
+    score_predictions(files, truth, metrics=names, out=out, workers=workers)
 
 
 COMMANDS = {

@@ -47,7 +47,7 @@ class BoxAccuracy(Metric):
             key: identifies the expression across ranks.
         """
         key = object() if key is None else key
-        iou = 0.0 if predicted is None else _iou(predicted, true)
+        iou = 0.0 if predicted is None else box_iou(predicted, true)
         size = size_of((true[2] - true[0]) * (true[3] - true[1]))
         self._add(key, _Score(iou, size, kind, ("expression", key) if image is None else image))
 
@@ -79,7 +79,8 @@ class BoxAccuracy(Metric):
         return ImageSums.of_samples([entry.image for entry in entries], {f"Acc@{self.threshold}": right})
 
 
-def _iou(first: Sequence[float], second: Sequence[float]) -> float:
+def box_iou(first: Sequence[float], second: Sequence[float]) -> float:
+    """IoU of two boxes XYXY_ABS; 0 where both are empty."""
     width = min(first[2], second[2]) - max(first[0], second[0])
     height = min(first[3], second[3]) - max(first[1], second[1])
     overlap = max(width, 0.0) * max(height, 0.0)
