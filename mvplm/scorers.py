@@ -20,7 +20,7 @@ from mvplm.evaluation import (
     Sums,
     Table,
 )
-from mvplm.evaluation.detection_tables import detection_tables
+from mvplm.evaluation.ap_tables import detection_tables
 from mvplm.evaluation.named import named_differences, named_intervals
 from mvplm.evaluation.overlaps import Listed
 from mvplm.evaluation.referring_evaluator import expression_sums
@@ -67,12 +67,15 @@ class Scorer(ABC):
 
     def intervals(self) -> dict[str, Interval]:
         """Confidence intervals of the results that have one, under their names."""
-        found, results = named_intervals(self.image_sums()), self.compute()
-        return {name: interval for name, interval in found.items() if name in results}
+        return self._known(named_intervals(self.image_sums()))
 
     def differences(self, other: "Scorer") -> dict[str, Interval]:
         """Intervals of ``other - self`` in points, the same images drawn for both. Raises ValueError: other images."""
-        found, results = named_differences(self.image_sums(), other.image_sums()), self.compute()
+        return self._known(named_differences(self.image_sums(), other.image_sums()))
+
+    def _known(self, found: Mapping[str, Interval]) -> dict[str, Interval]:
+        """Those of results."""
+        results = self.compute() if found else {}
         return {name: interval for name, interval in found.items() if name in results}
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from mvplm.evaluation.ap_tables import detection_tables
 from mvplm.evaluation.detection import DetectionAP
-from mvplm.evaluation.detection_tables import detection_tables
 from mvplm.evaluation.intervals import Interval
 from mvplm.evaluation.named import named_intervals
 from mvplm.evaluation.panoptic import PanopticQuality, categories_of

@@ -3,7 +3,7 @@
 A draw of images is a count for each of them, so nothing is measured again: the sums of an image count that often.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -137,9 +137,9 @@ def bootstrap(sums: Sums, *, level: float = 0.95, draws: int = 1000, seed: int =
         ValueError: ``level`` or ``draws`` out of range.
     """
     names = sums.countable()
-    counts = _counts(len(sums.images), draws=draws, seed=seed)
-    drawn = (sums.weighed(some, names) for some in counts)
-    return _intervals(names, _whole(sums, names), drawn=drawn, level=level)
+    counts = draw_counts(len(sums.images), draws=draws, seed=seed)
+    drawn = np.concatenate([sums.weighed(some, names) for some in counts])
+    return percentile_intervals(names, _whole(sums, names), drawn=drawn, level=level)
 
 
 def paired_bootstrap(
@@ -162,9 +162,9 @@ def paired_bootstrap(
     second = second.ordered(first.images)
     both = second.countable()
     names = [name for name in first.countable() if name in both]
-    counts = _counts(len(first.images), draws=draws, seed=seed)
-    drawn = (second.weighed(some, names) - first.weighed(some, names) for some in counts)
-    return _intervals(names, _whole(second, names) - _whole(first, names), drawn=drawn, level=level)
+    counts = draw_counts(len(first.images), draws=draws, seed=seed)
+    drawn = np.concatenate([second.weighed(some, names) - first.weighed(some, names) for some in counts])
+    return percentile_intervals(names, _whole(second, names) - _whole(first, names), drawn=drawn, level=level)
 
 
 def by_image(sums: Sums, name: str) -> dict[Hashable, float]:
@@ -184,7 +184,7 @@ def _whole(sums: Sums, names: Sequence[str]) -> np.ndarray:
     return sums.weighed(np.ones((1, len(sums.images))), names)[0]
 
 
-def _counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
+def draw_counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
     """How often each image is in each draw, (some draws, images) float64, until there are ``draws`` of them."""
     if draws < 1:
         raise ValueError(f"draws must be at least 1, got {draws}")
@@ -196,15 +196,24 @@ def _counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
         yield np.bincount(picks.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
 
 
-def _intervals(
-    names: Sequence[str], point: np.ndarray, *, drawn: Iterable[np.ndarray], level: float
+def percentile_intervals(
+    names: Sequence[str], point: np.ndarray, *, drawn: np.ndarray, level: float
 ) -> dict[str, Interval]:
+    """Intervals of metrics from their values in every draw.
+
+    Args:
+        names: of the metrics. point: (metrics,) their values. drawn: (draws, metrics), NaN where a draw has none.
+        level: share of the draws inside, in (0, 1).
+
+    Raises:
+        ValueError: ``level`` out of range.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     if not names:
         return {}
     tail = 50 * (1 - level)
-    low, high = np.nanpercentile(np.concatenate(list(drawn)), [tail, 100 - tail], axis=0)
+    low, high = np.nanpercentile(drawn, [tail, 100 - tail], axis=0)
     return {
         name: Interval(float(point[column]), float(low[column]), float(high[column]))
         for column, name in enumerate(names)

@@ -50,7 +50,7 @@ def line_chart(
     if diagonal:
         axes.plot([0, 1], [0, 1], color="#999", linewidth=1, linestyle="--")
     for number, (name, (x, y)) in enumerate(lines.items()):
-        axes.plot(x, y, label=_literal(name), color=_rgb(number), marker="o" if len(x) < 30 else None, linewidth=1.5)
+        axes.plot(x, y, label=_literal(name), color=_rgb(number), marker="o" if len(x) <= 12 else None, linewidth=1.5)
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel=labels[0], ylabel=labels[1])
     axes.grid(alpha=0.3)
     if len(lines) > 1:
