@@ -171,7 +171,7 @@ def by_image(sums: Sums, name: str) -> dict[Hashable, float]:
     """A metric of every image by itself, in percent; images that have nothing to count are left out."""
     count = len(sums.images)
     step = max(_CELLS // max(count, 1), 1)
-    out = {}
+    out: dict[Hashable, float] = {}
     for start in range(0, count, step):
         rows = range(start, min(start + step, count))
         alone = sums.weighed(np.eye(len(rows), count, start), [name])[:, 0]

@@ -69,7 +69,7 @@ def test_intervals_and_tables_are_there(written: dict):
     averages = {name for name in KEYS if name.rpartition("/")[2].startswith(("box_AP", "mask_AP"))}
     assert set(written["intervals"]) <= KEYS - averages and "panoptic/PQ" in written["intervals"]
     for name, (low, high) in written["intervals"].items():
-        assert low <= high and 0 <= low and high <= 100, name
+        assert low <= high and low >= 0 and high <= 100, name
     assert {"panoptic/per_class", "semantic/per_class", "grec/per_kind", "seen/per_class"} <= set(written["tables"])
 
 
