@@ -16,6 +16,8 @@ COMMANDS = (
     ["predict"],
     ["train"],
     ["evaluate"],
+    ["analyse"],
+    ["compare"],
     ["doctor"],
     ["data", "list"],
     ["data", "check"],
