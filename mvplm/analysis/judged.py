@@ -93,7 +93,7 @@ def picture_scores(scored: ScoredSet, matches: Matches | None = None) -> Picture
     sums = scored.scorer.image_sums()
     found = {name: named_by_image(sums, name) for name in _BY_PICTURE[scored.metric]}
     name = next((name for name, values in found.items() if values), next(iter(found)))
-    return PictureScores(name, found[name])
+    return PictureScores(scored.full_names().get(name, name), found[name])
 
 
 def confusion_of(scored: ScoredSet, matches: Matches | None = None) -> Confusion | None:
