@@ -10,7 +10,7 @@ from mvplm.evaluation.tables import Table
 from mvplm.structures.vocabulary import Vocabulary
 
 _T = TypeVar("_T")
-CHEAP_FINDS = 2_000_000
+CHEAP_FINDS = 1_000_000
 """Finds, boxes and masks counted apart, up to which intervals come with an evaluation: about a minute."""
 
 
