@@ -13,6 +13,7 @@ from mvplm.config import Config, EvalSetConfig, config_hash
 from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import EvaluationBatch, evaluation_batches
 from mvplm.data.streamed_list import Share
+from mvplm.details import Details
 from mvplm.engine import add_over_processes, rank_and_world, wait_for_processes
 from mvplm.evaluation import make_evaluator, protocols, set_averages
 from mvplm.evaluation.evaluators import Evaluator
@@ -52,7 +53,12 @@ class SetResult:
 
 
 def evaluate_sets(
-    perceiver: Perceiver, config: Config, *, limit: int = 0, predictions: Path | None = None
+    perceiver: Perceiver,
+    config: Config,
+    *,
+    limit: int = 0,
+    predictions: Path | None = None,
+    details: Details | None = None,
 ) -> dict[str, SetResult]:
     """Evaluate every set of ``config.eval``.
 
@@ -60,13 +66,15 @@ def evaluate_sets(
         perceiver: the model. config: the sets.
         limit: only so many records of each; 0 takes what the sets say.
         predictions: folder for the answers, one below it for each set; None writes none.
+        details: takes tables and intervals of every set; None works none out.
     """
     found: dict[str, SetResult] = {}
     for name, entry in config.eval.sets.items():
         _LOGGER.info("evaluating %s: %s on %s", name, entry.task, entry.dataset)
         folder = None if predictions is None else predictions / name
         size = config.eval.batch_size
-        found[name] = _evaluate_set(perceiver, entry, batch_size=size, limit=limit or entry.limit, folder=folder)
+        most = limit or entry.limit
+        found[name] = _evaluate_set(perceiver, entry, batch_size=size, limit=most, folder=folder, details=details)
         joined_metrics(found)
     return found
 
@@ -82,7 +90,13 @@ def joined_metrics(found: Mapping[str, SetResult]) -> dict[str, float]:
 
 
 def _evaluate_set(
-    perceiver: Perceiver, entry: EvalSetConfig, *, batch_size: int, limit: int, folder: Path | None
+    perceiver: Perceiver,
+    entry: EvalSetConfig,
+    *,
+    batch_size: int,
+    limit: int,
+    folder: Path | None,
+    details: Details | None,
 ) -> SetResult:
     dataset = open_records(perceiver.config, entry)
     vocabulary: Vocabulary | None = dataset[0].vocabulary
@@ -112,8 +126,11 @@ def _evaluate_set(
     if isinstance(evaluator, ReferringEvaluator):
         answers = add_over_processes({status: evaluator.statuses[status] for status in STATUSES})
         counts |= {"expressions": sum(answers.values()), **answers}
+    results = evaluator.compute()
+    if details is not None:
+        details.add(evaluator, results, prefix=entry.prefix)
     return SetResult(
-        prefixed(evaluator.compute(), entry.prefix),
+        prefixed(results, entry.prefix),
         counts,
         limit,
         None if vocabulary is None else vocabulary_hash(vocabulary),

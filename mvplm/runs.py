@@ -18,6 +18,7 @@ from mvplm.build_training import (
     build_weights,
 )
 from mvplm.config import Config, to_yaml
+from mvplm.details import Details
 from mvplm.engine import (
     CheckpointHook,
     CheckpointStore,
@@ -38,7 +39,7 @@ from mvplm.engine import (
     seed_everything,
     started_again,
 )
-from mvplm.evaluation import metrics_table, write_metrics
+from mvplm.evaluation import print_metrics, write_metrics, write_tables
 from mvplm.evaluation_sets import PREDICTIONS, data_of, evaluate_sets, joined_metrics, protocol_of
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
@@ -158,19 +159,21 @@ def run_evaluation(
     pictures: int = 0,
     perceiver: Perceiver | None = None,
     save_predictions: bool = True,
+    intervals: bool = True,
 ) -> dict[str, float]:
-    """Evaluate every set of ``config.eval`` and write ``metrics.json`` into ``out``.
+    """Evaluate every set of ``config.eval`` and write ``metrics.json`` and ``tables.json`` into ``out``.
 
     Args:
         config: what to evaluate, and the model unless ``weights`` names a model directory.
         weights: a run's directory (its newest checkpoint, averaged weights when there are any), a checkpoint, a model
             directory or a shipped name; None takes the run in ``config.train.output``.
         limit: only so many records of each set; 0 takes what the configuration says.
-        out: directory for ``metrics.json``.
+        out: directory for both.
         show: print the table.
         pictures: so many answers of each set are drawn in ``report.html``; 0 draws none.
         perceiver: the model of ``weights`` where it is loaded already; it is given the settings of ``config``.
         save_predictions: write what was scored below ``out/predictions``, as it comes.
+        intervals: also give 95 % confidence intervals.
 
     With several processes each takes its share of the records, all return the same metrics, and the first writes.
     """
@@ -178,7 +181,8 @@ def run_evaluation(
     perceiver = load_for_evaluation(config, weights) if perceiver is None else adopt_settings(perceiver, config)
     started = time.perf_counter()
     folder = Path(out) / PREDICTIONS if save_predictions else None
-    found = evaluate_sets(perceiver, config, limit=limit, predictions=folder)
+    details = Details({} if intervals else None)
+    found = evaluate_sets(perceiver, config, limit=limit, predictions=folder, details=details)
     metrics = joined_metrics(found)
     if rank_and_world()[0]:
         return metrics
@@ -188,15 +192,15 @@ def run_evaluation(
         "seconds": round(time.perf_counter() - started, 1),
         "threads": torch.get_num_threads(),
     }
-    write_metrics(Path(out) / "metrics.json", metrics, protocol=protocol, data=data_of(config, found=found, out=out))
+    write_tables(Path(out) / "tables.json", details.tables)
+    data = data_of(config, found=found, out=out)
+    write_metrics(Path(out) / "metrics.json", metrics, intervals=details.intervals, protocol=protocol, data=data)
     if pictures:
         from mvplm.pictures import write_report
 
         write_report(perceiver, config, metrics=metrics, out=out, count=pictures)
     if show:
-        from rich.console import Console
-
-        Console().print(metrics_table(metrics))
+        print_metrics(metrics, details.intervals)
     return metrics
 
 

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from mvplm.data.panoptic_files import PanopticFile
-from mvplm.data.prediction_files import DetectionFile, Entry, ReferringFile, SemanticFile
-from mvplm.evaluation import DetectionAP, Metric, PanopticQuality, Protocol, SemanticIoU
+from mvplm.data.prediction_files import DetectionFile, Entry, PredictionFile, ReferringFile, SemanticFile
+from mvplm.evaluation import Interval, Metric, PanopticQuality, Protocol, SemanticIoU, Sums, Table
+from mvplm.evaluation.detection_groups import DetectionGroups
 from mvplm.evaluation.detection_rules import DetectionRules
-from mvplm.evaluation.evaluators import class_groups
 from mvplm.evaluation.expressions import ExpressionAnswer, ExpressionMetrics
+from mvplm.evaluation.named import named_differences, named_intervals
 from mvplm.evaluation.overlaps import Listed
+from mvplm.evaluation.tables import panoptic_tables, semantic_tables
 from mvplm.evaluation.truth import incomplete_classes, scored_classes, true_objects, true_panoptic, true_semantic
-from mvplm.structures import Record, Vocabulary
+from mvplm.structures import Expression, Record, Vocabulary
 from mvplm.structures.masks import decode_mask, encode_mask
 
 
@@ -23,11 +25,12 @@ class Scorer(ABC):
     """What all scorers share.
 
     Attributes:
-        metrics: by name; ``merge`` joins them one by one.
+        file: the predictions. metrics: by name; ``merge`` joins them one by one.
         used: keys of the answers that were asked for, where they are not known by their image.
     """
 
-    def __init__(self, metrics: Mapping[str, Metric]) -> None:
+    def __init__(self, file: PredictionFile, metrics: Mapping[str, Metric]) -> None:
+        self.file = file
         self.metrics = dict(metrics)
         self.used: set[Any] = set()
 
@@ -45,6 +48,27 @@ class Scorer(ABC):
     def compute(self) -> dict[str, float]:
         """Named results in percent."""
 
+    @abstractmethod
+    def tables(self) -> dict[str, Table]:
+        """Tables of classes, sizes and kinds, by name."""
+
+    def image_sums(self) -> dict[str, Sums]:
+        """Beginning of the names -> metrics by image; empty where the results are no sums over images."""
+        return {}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Confidence intervals of the results that have one, under their names."""
+        return self._known(named_intervals(self.image_sums()))
+
+    def differences(self, other: "Scorer") -> dict[str, Interval]:
+        """Intervals of ``other - self`` in points, the same images drawn for both. Raises ValueError: other images."""
+        return self._known(named_differences(self.image_sums(), other.image_sums()))
+
+    def _known(self, found: Mapping[str, Interval]) -> dict[str, Interval]:
+        """Those of results."""
+        results = self.compute() if found else {}
+        return {name: interval for name, interval in found.items() if name in results}
+
 
 class PanopticScorer(Scorer):
     """Keys ``panoptic/{PQ,SQ,RQ}`` and the same with ``_th`` and ``_st``. Category ids are those of the data."""
@@ -54,7 +78,7 @@ class PanopticScorer(Scorer):
         categories = [{"id": id_, "name": name, "isthing": isthing} for id_, name, isthing in rows]
         self._quality = PanopticQuality(categories)
         self._file, self._vocabulary = file, vocabulary
-        super().__init__({"quality": self._quality})
+        super().__init__(file, {"quality": self._quality})
 
     def update(self, record: Record) -> None:
         """Add one image."""
@@ -68,6 +92,14 @@ class PanopticScorer(Scorer):
         """``panoptic/*``."""
         return {name: value for name, value in self._quality.compute().items() if name != "per_class"}
 
+    def tables(self) -> dict[str, Table]:
+        """``panoptic/per_class``."""
+        return panoptic_tables(self._quality)
+
+    def image_sums(self) -> dict[str, Sums]:
+        """``panoptic/*``."""
+        return {"": self._quality.image_sums()}
+
 
 class SemanticScorer(Scorer):
     """Keys ``semantic/{mIoU,pixel_accuracy}``: every pixel has the category of its segment; void is a miss."""
@@ -76,13 +108,16 @@ class SemanticScorer(Scorer):
         self._iou = SemanticIoU(len(vocabulary))
         self._file, self._vocabulary = file, vocabulary
         self._places = {id_: place for place, id_ in enumerate(vocabulary.dataset_ids)}
-        super().__init__({"iou": self._iou})
+        super().__init__(file, {"iou": self._iou})
 
     def update(self, record: Record) -> None:
         """Add one image."""
+        self._iou.update(self.class_map(record), true_semantic(record), key=record.image_id)
+
+    def class_map(self, record: Record) -> np.ndarray:
+        """What was predicted: class positions (H, W), -1 for void. Raises ValueError naming file and entry."""
         file = self._file
-        found = self._of_segments(file, record) if isinstance(file, PanopticFile) else self._of_masks(file, record)
-        self._iou.update(found, true_semantic(record), key=record.image_id)
+        return self._of_segments(file, record) if isinstance(file, PanopticFile) else self._of_masks(file, record)
 
     def _of_segments(self, file: PanopticFile, record: Record) -> np.ndarray:
         """Class positions (H, W), -1 for void."""
@@ -108,6 +143,18 @@ class SemanticScorer(Scorer):
         """``semantic/*``."""
         return {f"semantic/{name}": value for name, value in self._iou.compute().items()}
 
+    def tables(self) -> dict[str, Table]:
+        """``semantic/per_class``."""
+        return semantic_tables(self._iou, self._vocabulary.names)
+
+    def image_sums(self) -> dict[str, Sums]:
+        """``semantic/*``."""
+        return {"semantic": self._iou.image_sums()}
+
+    def confusion(self) -> np.ndarray:
+        """Pixels (K, K + 1) int64 of every true class by the predicted one; the last column are misses."""
+        return self._iou.confusion()
+
 
 class DetectionScorer(Scorer):
     """Keys ``detection/{box_AP,box_AP50 ...}``, and ``mask_AP`` ... where predictions and truth have masks.
@@ -116,6 +163,9 @@ class DetectionScorer(Scorer):
         file: the finds. vocabulary: of the data.
         masks: the truth has masks. rules: what counts.
         groups: name of a group -> names it holds; each is scored apart, under its name instead of ``detection``.
+
+    Attributes:
+        groups: what measures the finds.
     """
 
     def __init__(
@@ -127,26 +177,32 @@ class DetectionScorer(Scorer):
         rules: DetectionRules | None = None,
         groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._groups = class_groups(vocabulary, groups)
-        classes = sorted({place for places in self._groups.values() for place in places})
-        self._ap = DetectionAP(len(vocabulary), classes, masks=masks and file.masks, rules=rules)
+        self.groups = DetectionGroups(vocabulary, masks=masks and file.masks, groups=groups, rules=rules)
         self._file, self._vocabulary = file, vocabulary
-        super().__init__({"ap": self._ap})
+        super().__init__(file, {"ap": self.groups.ap})
 
     def update(self, record: Record) -> None:
         """Add one image."""
-        predictions = []
-        for entry in self._file.of(record.image_id):
-            with _named(entry.name):
-                predictions.append(self._find(entry, record.size))
-        self._ap.update(
-            predictions,
+        self.groups.ap.update(
+            self.finds(record),
             true_objects(record),
             size=record.size,
             key=record.image_id,
             scored=scored_classes(record),
             incomplete=incomplete_classes(record),
         )
+
+    def finds(self, record: Record) -> list[dict[str, Any]]:
+        """What was found in an image: COCO results, ``category_id`` = class position.
+
+        Raises:
+            ValueError: an entry is malformed; the message names it.
+        """
+        predictions = []
+        for entry in self._file.of(record.image_id):
+            with _named(entry.name):
+                predictions.append(self._find(entry, record.size))
+        return predictions
 
     def _find(self, entry: Entry, size: tuple[int, int]) -> dict[str, Any]:
         from pycocotools import mask as coco
@@ -163,8 +219,21 @@ class DetectionScorer(Scorer):
 
     def compute(self) -> dict[str, float]:
         """``<group>/*``."""
-        found = self._ap.compute_groups(self._groups)
-        return {f"{group}/{name}": value for group, results in found.items() for name, value in results.items()}
+        return self.groups.compute()
+
+    def tables(self) -> dict[str, Table]:
+        """``<group>/per_class`` and ``<group>/per_size``."""
+        return self.groups.tables()
+
+    def intervals(self) -> dict[str, Interval]:
+        """Those of AP, AP50 and AP75; none of very many finds."""
+        return self.groups.intervals()
+
+    def differences(self, other: Scorer) -> dict[str, Interval]:
+        """Intervals of AP, AP50 and AP75 as ``other - self``. Raises ValueError: other images or kind of scorer."""
+        if not isinstance(other, DetectionScorer):
+            raise ValueError(f"finds cannot be compared with what {type(other).__name__} scores")
+        return self.groups.differences(other.groups)
 
 
 class ReferringScorer(Scorer):
@@ -180,7 +249,7 @@ class ReferringScorer(Scorer):
     def __init__(self, file: ReferringFile, *, protocol: Protocol | str = "per_sentence", dataset: str = "") -> None:
         self.expressions = ExpressionMetrics(protocol, dataset=dataset)
         self._file = file
-        super().__init__(self.expressions.metrics)
+        super().__init__(file, self.expressions.metrics)
 
     def merge(self, other: Scorer) -> None:
         """Take over what another scorer of the same files has seen."""
@@ -205,6 +274,12 @@ class ReferringScorer(Scorer):
                     answer = self._answer(entry, record.size)
                     self.expressions.add(record, expression, answer=answer)
 
+    def answer(self, record: Record, expression: Expression) -> ExpressionAnswer:
+        """The answer to an expression of a record. Raises ValueError where there is none, or it is malformed."""
+        entry = self._file[self._file.key(record.image_id, expression)]
+        with _named(entry.name):
+            return self._answer(entry, record.size)
+
     def _answer(self, entry: Entry, size: tuple[int, int]) -> ExpressionAnswer:
         values = entry.values
         masks = _decoded(values.get("segmentation"), size)
@@ -221,6 +296,14 @@ class ReferringScorer(Scorer):
     def compute(self) -> dict[str, float]:
         """``referring/*``, ``grec/*``, ``rec/*`` and ``rec_from_mask/*``."""
         return self.expressions.compute()
+
+    def tables(self) -> dict[str, Table]:
+        """``referring``, ``grec``, ``rec`` and ``rec_from_mask``, each with ``/per_size`` and ``/per_kind``."""
+        return self.expressions.tables()
+
+    def image_sums(self) -> dict[str, Sums]:
+        """``referring/*``, ``grec/*``, ``rec/*`` and ``rec_from_mask/*``."""
+        return dict(self.expressions.image_sums())
 
 
 def _decoded(code: Any, size: tuple[int, int]) -> np.ndarray | None:

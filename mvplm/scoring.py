@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -22,7 +22,8 @@ from mvplm.data.prediction_files import (
 )
 from mvplm.data.preparation import sha256
 from mvplm.data.views import image_ids
-from mvplm.evaluation import Protocol, metrics_table, protocols, write_metrics
+from mvplm.details import Details
+from mvplm.evaluation import Protocol, print_metrics, protocols, write_metrics, write_tables
 from mvplm.evaluation.naming import prefixed
 from mvplm.evaluation.referring import STATUSES
 from mvplm.reopening import SavedSet, reopen
@@ -61,8 +62,9 @@ def score_predictions(
     out: str | Path,
     workers: int = 1,
     show: bool = True,
+    intervals: bool = True,
 ) -> dict[str, float]:
-    """Score files of predictions and write ``metrics.json`` into ``out``.
+    """Score files of predictions and write ``metrics.json`` and ``tables.json`` into ``out``.
 
     Args:
         files: see ``read_predictions``; at most one of each kind.
@@ -70,9 +72,10 @@ def score_predictions(
         metrics: of panoptic, semantic, detection, referring; empty takes all that the files allow. An empty list of
             predictions counts as what a single metric needs.
         protocol: how expressions are counted, or the name of a preset.
-        out: directory for ``metrics.json``.
+        out: directory for both.
         workers: processes that share the records.
         show: print the table.
+        intervals: also give 95 % confidence intervals.
 
     Returns:
         Names and percent, as in the file.
@@ -85,19 +88,19 @@ def score_predictions(
     protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
     empty = LIST_FILES.get(metrics[0], DetectionFile) if len(metrics) == 1 else DetectionFile
     read = [read_predictions(path, empty=empty) for path in files]
-    chosen = _by_metric(read, metrics)
-    found = _Found()
+    chosen = by_metric(read, metrics)
+    found = _Found(Details({} if intervals else None))
     for metric, file in chosen.items():
         records = data.open(metric, protocol)
-        scorer = _score(metric, file, records=records, data=data, protocol=protocol, workers=workers)
-        found.results |= prefixed(scorer.compute(), data.prefix)
-        counts = _counts(scorer, records, limit=data.limit)
-        written = {"counts": counts, "predictions": {metric: os.path.relpath(file.path, out)}}
-        found.sets[metric] = data.described() | written
-        found.tell_apart(metric, records)
+        scorer = make_scorer(metric, file, records=records, data=data, protocol=protocol)
+        score_records(scorer, records, limit=data.limit, workers=workers)
+        found.take(metric, scorer, records=records, data=data)
+        found.sets[metric] |= {"predictions": {metric: os.path.relpath(file.path, out)}}
+    write_tables(Path(out) / "tables.json", found.details.tables)
     write_metrics(
         Path(out) / "metrics.json",
         found.results,
+        intervals=found.details.intervals,
         protocol={
             "predictions": {str(file.path): predictions_hash(file) for file in read},
             "metrics": list(chosen),
@@ -108,25 +111,27 @@ def score_predictions(
         data={"sets": found.sets, "files": found.sources},
     )
     if show:
-        from rich.console import Console
-
-        Console().print(metrics_table(found.results))
+        print_metrics(found.results, found.details.intervals)
     return found.results
 
 
 @dataclass
 class _Found:
-    """What goes into the metrics file, by metric: results, sets, hashes of annotation files and of names."""
+    """What goes into the files: details and results; by metric sets, hashes of annotation files and of names."""
 
+    details: Details
     results: dict[str, float] = field(default_factory=dict)
     sets: dict[str, dict[str, Any]] = field(default_factory=dict)
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     vocabularies: dict[str, str] = field(default_factory=dict)
 
-    def tell_apart(self, metric: str, records: Sequence[Record]) -> None:
-        """Note the hashes that tell the data of a metric from any other."""
-        source = getattr(records, "files", None)
-        self.sources[metric] = {} if source is None else source.hashes()
+    def take(self, metric: str, scorer: Scorer, *, records: Sequence[Record], data: ScoredData) -> None:
+        """Note what a metric gave, and what tells its data from any other."""
+        results = scorer.compute()
+        self.results |= prefixed(results, data.prefix)
+        self.details.add(scorer, results, prefix=data.prefix)
+        self.sets[metric] = data.described() | {"counts": _counts(scorer, records, limit=data.limit)}
+        self.sources[metric] = file_hashes(records)
         if (vocabulary := getattr(records[0], "vocabulary", None)) is not None:
             self.vocabularies[metric] = vocabulary_hash(vocabulary)
 
@@ -137,6 +142,12 @@ def _counts(scorer: Scorer, records: Sequence[Record], *, limit: int) -> dict[st
         answers = {status: scorer.expressions.statuses[status] for status in STATUSES}
         counts |= {"expressions": sum(answers.values()), **answers}
     return counts
+
+
+def file_hashes(records: Sequence[Record]) -> dict[str, str]:
+    """Annotation file -> SHA-256; empty where the data has none."""
+    source = getattr(records, "files", None)
+    return {} if source is None else source.hashes()
 
 
 def vocabulary_hash(vocabulary: Vocabulary) -> str:
@@ -157,8 +168,15 @@ def predictions_hash(file: PredictionFile) -> str:
     return digest[:16]
 
 
-def _by_metric(files: Sequence[PredictionFile], metrics: Sequence[str]) -> dict[str, PredictionFile]:
-    """The file of every metric."""
+def by_metric(files: Sequence[PredictionFile], metrics: Sequence[str]) -> dict[str, PredictionFile]:
+    """The file of every metric.
+
+    Args:
+        files: at most one of each kind. metrics: names; empty takes all that the files allow.
+
+    Raises:
+        ValueError: an unknown metric, no file for it, or two.
+    """
     for metric in metrics:
         check_choice("metric", metric, choices=METRICS)
     found = {}
@@ -204,25 +222,35 @@ def score_file(
     """
     protocol = protocols.get(protocol) if isinstance(protocol, str) else protocol
     records = data.open(metric, protocol)
-    return _score(metric, file, records=records, data=data, protocol=protocol, workers=workers)
+    scorer = make_scorer(metric, file, records=records, data=data, protocol=protocol)
+    return score_records(scorer, records, limit=data.limit, workers=workers)
 
 
-def _score(
-    metric: str,
-    file: PredictionFile,
-    *,
+def score_records(
+    scorer: Scorer,
     records: Sequence[Record],
-    data: ScoredData,
-    protocol: Protocol,
-    workers: int,
+    *,
+    limit: int = 0,
+    workers: int = 1,
+    advance: Callable[[], None] | None = None,
 ) -> Scorer:
-    count = min(data.limit, len(records)) if data.limit else len(records)
-    scorer = _scorer(metric, file, records=records, data=data, protocol=protocol)
+    """The scorer after it has seen the records.
+
+    Args:
+        scorer: a new one. records: the truth. limit: only so many; 0: all. workers: processes that share them.
+        advance: called after each record, where there is one process.
+
+    Raises:
+        ValueError: wrong contents of its file; the message names file and entry.
+        FileNotFoundError: a PNG is not there.
+    """
+    count = min(limit, len(records)) if limit else len(records)
+    file = scorer.file
     if not isinstance(file, ReferringFile):
         _check_images(file, records)
     shares = [(records, range(first, count, workers)) for first in range(min(workers, count))]
     if len(shares) == 1:
-        scorer = _share(scorer, shares[0])
+        scorer = _share(scorer, shares[0], advance=advance)
     else:
         with ProcessPoolExecutor(len(shares)) as pool:
             for part in pool.map(_share, repeat(scorer), shares):
@@ -232,9 +260,18 @@ def _score(
     return scorer
 
 
-def _scorer(
+def make_scorer(
     metric: str, file: PredictionFile, *, records: Sequence[Record], data: ScoredData, protocol: Protocol
 ) -> Scorer:
+    """A scorer of a file.
+
+    Args:
+        metric: of panoptic, semantic, detection, referring. file: of the kind that it needs.
+        records: the truth. data: what they are. protocol: how expressions are counted.
+
+    Raises:
+        ValueError: the data has no list of names, and the metric needs one.
+    """
     if isinstance(file, ReferringFile):
         return ReferringScorer(file, protocol=protocol, dataset=data.name)
     vocabulary = records[0].vocabulary
@@ -262,9 +299,13 @@ def _check_images(file: PanopticFile | DetectionFile | SemanticFile, records: Se
         raise ValueError(f"{file.path} has {len(unknown)} images that the data does not have: {shown} ...")
 
 
-def _share(scorer: Scorer, share: tuple[Sequence[Record], range]) -> Scorer:
+def _share(
+    scorer: Scorer, share: tuple[Sequence[Record], range], *, advance: Callable[[], None] | None = None
+) -> Scorer:
     """The scorer after the records at some places."""
     records, places = share
     for place in places:
         scorer.update(records[place])
+        if advance is not None:
+            advance()
     return scorer

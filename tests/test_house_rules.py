@@ -19,7 +19,7 @@ LEVELS = {
     **dict.fromkeys(("prompts", "textmask", "losses", "postprocess", "evaluation", "visualize", "interop"), 1),
     **dict.fromkeys(("data", "models", "engine"), 2),
     **dict.fromkeys((path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"), 3),
-    "label": 3,
+    **dict.fromkeys(("label", "analysis"), 3),
     **dict.fromkeys(("cli", "tools"), 4),
 }
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, FREE_POSITIONS, MAX_TUPLE = 400, 60, 10, 2, 2
@@ -82,10 +82,16 @@ COMPILED = ("jit", "njit", "intrinsic", "_compiled")
 
 
 def is_command(node: Function) -> bool:
-    """A command of the terminal: Typer wants a parameter for each of its options, and all of its parameters are."""
-    arguments = [*node.args.args, *node.args.kwonlyargs]
-    texts = [ast.unparse(argument.annotation) if argument.annotation else "" for argument in arguments]
-    return all(text.startswith("Annotated[") and "typer." in text for text in texts)
+    """A command of the terminal: Typer wants a parameter for each of its options.
+
+    All of its parameters say what they are for, arguments of the terminal may be given by position, options never.
+    """
+    given, named = (
+        [ast.unparse(argument.annotation) if argument.annotation else "" for argument in arguments]
+        for arguments in (node.args.args, node.args.kwonlyargs)
+    )
+    told = all(text.startswith("Annotated[") and "help=" in text for text in [*given, *named])
+    return told and all("typer.Argument(" in text for text in given) and all("typer.Option(" in text for text in named)
 
 
 def overfull_signatures(path: Path) -> Iterator[tuple[int, str]]:

@@ -81,7 +81,8 @@ def test_panoptic_and_semantic_truth_is_hundred_and_the_file_says_how(records, t
     names = {f"panoptic/{name}{part}" for name in ("PQ", "SQ", "RQ") for part in ("", "_th", "_st")}
     assert found == dict.fromkeys({*names, "semantic/mIoU", "semantic/pixel_accuracy"}, 100.0)
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert content["metrics"] == found and set(content) == {"metrics", "protocol", "data", "versions"}
+    assert content["metrics"] == found and set(content) == {"metrics", "intervals", "protocol", "data", "versions"}
+    assert content["intervals"] == dict.fromkeys(found, [100.0, 100.0])
     assert content["protocol"]["metrics"] == ["panoptic", "semantic"]
     assert len(content["protocol"]["predictions"][str(file)]) == len(content["protocol"]["vocabulary_hash"]["panoptic"])
     assert content["data"]["sets"]["panoptic"] == {
@@ -91,6 +92,36 @@ def test_panoptic_and_semantic_truth_is_hundred_and_the_file_says_how(records, t
         "counts": {"images": NUM},
         "predictions": {"panoptic": "../answers.json"},
     }
+
+
+def test_tables_and_intervals_stand_beside_the_metrics(records, tmp_path, capsys):
+    lost = records[0].image_id
+    given = [{**e, "score": 0.8} for e in finds(records) if e["image_id"] != lost]
+    files = [write_panoptic_truth(tmp_path / "maps.json", records), write(tmp_path / "finds.json", given)]
+    files.append(write(tmp_path / "answers.json", answers(records)))
+    score_predictions(files, SCENES, out=tmp_path / "out")
+    assert "95 %" in capsys.readouterr().out
+    tables = json.loads((tmp_path / "out" / "tables.json").read_text())
+    assert {f"{name}/per_class" for name in ("panoptic", "semantic", "detection")} < set(tables)
+    columns, rows = tables["panoptic/per_class"].values()
+    assert columns == ["name", "PQ", "SQ", "RQ", "TP", "FP", "FN"] and rows == sorted(rows)
+    things = sum(a.isthing for record in records for a in record.annotations)
+    assert sum(row[1] for row in tables["detection/per_class"]["rows"]) == things
+    sizes = tables["detection/per_size"]
+    assert [row[0] for row in sizes["rows"]] == ["small", "medium", "large"]
+    assert sum(row[sizes["columns"].index("objects")] for row in sizes["rows"]) == things
+    asked = sum(len(record.expressions) for record in records)
+    for name in ("grec/per_size", "grec/per_kind"):
+        assert sum(row[1] for row in tables[name]["rows"]) == asked
+    assert set(dict.fromkeys(row[0] for row in tables["grec/per_size"]["rows"])) <= {"small", "medium", "large", "none"}
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert {"panoptic/PQ", "semantic/mIoU", "grec/gIoU", "referring/all/cIoU", "rec/Acc@0.5"} <= set(
+        content["intervals"]
+    )
+    assert set(content["intervals"]) <= set(content["metrics"])
+    score_predictions(files, SCENES, out=tmp_path / "out", intervals=False)
+    assert "intervals" not in json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert "95 %" not in capsys.readouterr().out
 
 
 def test_several_processes_give_the_same_and_a_changed_picture_another_hash(records, tmp_path):

@@ -7,7 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from mvplm.cli import convert, data, doctor, evaluate, label, models, predict, quickstart, suite, train
+from mvplm.cli import (
+    analyse,
+    compare,
+    convert,
+    data,
+    doctor,
+    evaluate,
+    label,
+    models,
+    predict,
+    quickstart,
+    suite,
+    train,
+)
 from mvplm.cli.guard import guarded
 
 _SETTINGS = {"help_option_names": ["-h", "--help"]}
@@ -29,7 +42,7 @@ def build_app(*, debug: bool = False) -> typer.Typer:
         context_settings=_SETTINGS,
     )
     app.callback()(_options)
-    for module in (quickstart, predict, train, evaluate, convert, doctor):
+    for module in (quickstart, predict, train, evaluate, analyse, compare, convert, doctor):
         _add_all(app, module.COMMANDS, debug=debug)
     for name, module in (("data", data), ("models", models)):
         group = typer.Typer(help=module.HELP, epilog=module.EXAMPLE, no_args_is_help=True, context_settings=_SETTINGS)

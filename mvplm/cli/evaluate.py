@@ -40,9 +40,10 @@ def evaluate(
     save_predictions: Annotated[
         bool, typer.Option(help="With --config-file: write the answers that were scored to OUT/predictions.")
     ] = True,
-    out: Annotated[Path, typer.Option(help="Folder for metrics.json.", show_default=False)],
+    intervals: Annotated[bool, typer.Option(help="Also give 95 % confidence intervals.")] = True,
+    out: Annotated[Path, typer.Option(help="Folder for metrics.json and tables.json.", show_default=False)],
 ) -> None:
-    """Measure a model on the sets of a config file, or score predictions; writes OUT/metrics.json.
+    """Measure a model on the sets of a config file, or score predictions; writes metrics.json and tables.json.
 
     With --suite NAME: whole suites of benchmarks (paper, open_vocabulary, referring, all) and their tables; see mvplm
     evaluate --suite list and mvplm evaluate --suite NAME --help.
@@ -50,14 +51,14 @@ def evaluate(
     if predictions:
         if config_file or weights or pictures or not data:
             raise ValueError("--predictions goes with --data, and without --config-file, --weights and --pictures")
-        how = {"metrics": metrics, "protocol": protocol or "per_sentence", "workers": workers}
+        how = {"metrics": metrics, "protocol": protocol or "per_sentence", "workers": workers, "intervals": intervals}
         _score(predictions, data, options=overrides or [], limit=limit, out=out, **how)
     elif config_file is None or data or metrics or protocol:
         raise ValueError("evaluate needs --config-file, or --predictions with --data (and --metrics, --protocol)")
     else:
-        more = {"pictures": pictures, "save_predictions": save_predictions}
+        more = {"pictures": pictures, "save_predictions": save_predictions, "intervals": intervals}
         _measure(config_file, overrides or [], weights=weights, limit=limit, out=out, **more)
-    written = [out / "metrics.json", *([out / "report.html"] if pictures else [])]
+    written = [out / "metrics.json", out / "tables.json", *([out / "report.html"] if pictures else [])]
     say(f"Written: {', '.join(map(str, written))}", style="green")
 
 

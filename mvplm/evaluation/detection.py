@@ -106,12 +106,16 @@ class DetectionAP(Metric):
         """Position -> ``objects`` (count), ``box_AP``, ``box_AP50`` ..., for classes with true objects."""
         return detection_tables.per_class(self.table(), self.classes, kinds=self.kinds, rules=self.rules)
 
-    def per_size(self) -> dict[str, dict[str, float]]:
+    def per_size(self, classes: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
         """ "all", "small", "medium", "large" -> ``objects`` (count), ``box_AP``, ``box_AR`` ...
 
         A size without true objects has the count alone.
+
+        Args:
+            classes: positions; all that are scored when None.
         """
-        return detection_tables.per_size(self.table(), self.classes, kinds=self.kinds, rules=self.rules)
+        chosen = self.classes if classes is None else classes
+        return detection_tables.per_size(self.table(), chosen, kinds=self.kinds, rules=self.rules)
 
     def curves(self, class_index: int, *, iou: float = 0.5) -> dict[str, Curve]:
         """ "box", "mask" -> precision at 101 recalls of one class.
@@ -131,14 +135,21 @@ class DetectionAP(Metric):
         """
         return detection_tables.calibration(self.table(), kinds=self.kinds, bins=bins, iou=iou)
 
-    def intervals(self, *, draws: int = 200, level: float = 0.95, seed: int = 0) -> dict[str, Interval]:
+    def intervals(
+        self, classes: Sequence[int] | None = None, *, draws: int = 200, level: float = 0.95, seed: int = 0
+    ) -> dict[str, Interval]:
         """``box_AP``, ``box_AP50``, ``box_AP75`` ... with intervals over pictures drawn with replacement.
+
+        Args:
+            classes: positions to average over; all that are scored when None.
+            draws: bootstrap samples. level: share of the draws inside, in (0, 1). seed: of the generator.
 
         Raises:
             ValueError: ``level`` or ``draws`` out of range, or no picture.
         """
+        chosen = self.classes if classes is None else classes
         return detection_intervals.intervals(
-            self.table(), self.classes, kinds=self.kinds, draws=draws, level=level, seed=seed
+            self.table(), chosen, kinds=self.kinds, draws=draws, level=level, seed=seed
         )
 
     def keys(self) -> list[Any]:
@@ -147,9 +158,20 @@ class DetectionAP(Metric):
 
 
 def paired_intervals(
-    first: DetectionAP, second: DetectionAP, *, draws: int = 200, level: float = 0.95, seed: int = 0
+    first: DetectionAP,
+    second: DetectionAP,
+    *,
+    classes: tuple[Sequence[int], Sequence[int]] | None = None,
+    draws: int = 200,
+    level: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, Interval]:
     """Intervals of ``second - first`` in points; each draw takes the same pictures for both.
+
+    Args:
+        first, second: what is compared.
+        classes: positions to average over on each side; all that are scored when None.
+        draws: bootstrap samples. level: share of the draws inside, in (0, 1). seed: of the generator.
 
     Raises:
         ValueError: other pictures, ``level`` or ``draws`` out of range, or no picture.
@@ -163,7 +185,7 @@ def paired_intervals(
     kinds = [kind for kind in first.kinds if kind in second.kinds]
     return detection_intervals.paired_intervals(
         (first.table(), second.table()),
-        (first.classes, second.classes),
+        (first.classes, second.classes) if classes is None else classes,
         kinds=kinds,
         draws=draws,
         level=level,

@@ -3,13 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from mvplm.evaluation.detection import DetectionAP
+from mvplm.evaluation.detection_groups import DetectionGroups, cleaned
 from mvplm.evaluation.detection_rules import DetectionRules
 from mvplm.evaluation.grounding_evaluator import GroundingEvaluator
+from mvplm.evaluation.intervals import Interval
+from mvplm.evaluation.named import named_intervals
 from mvplm.evaluation.panoptic import PanopticQuality, categories_of
 from mvplm.evaluation.protocols import Protocol as ReferringProtocol
 from mvplm.evaluation.referring_evaluator import ReferringEvaluator
 from mvplm.evaluation.semantic import SemanticIoU
+from mvplm.evaluation.tables import Table, panoptic_tables, semantic_tables
 from mvplm.evaluation.truth import incomplete_classes, scored_classes, true_objects, true_panoptic, true_semantic
 from mvplm.structures.choices import check_choice
 from mvplm.structures.record import Expression, Record
@@ -36,6 +39,14 @@ class Evaluator(Protocol):
         """Named results in percent."""
         ...
 
+    def intervals(self) -> dict[str, Interval]:
+        """Confidence intervals of the results that have one, under their names."""
+        ...
+
+    def tables(self) -> dict[str, Table]:
+        """Tables of classes, sizes and kinds, by name."""
+        ...
+
 
 class PanopticEvaluator:
     """Panoptic quality and semantic mIoU. Keys ``panoptic/*`` and ``semantic/mIoU``."""
@@ -45,6 +56,7 @@ class PanopticEvaluator:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.quality = PanopticQuality(categories_of(vocabulary))
         self.iou = SemanticIoU(len(vocabulary))
+        self.names = vocabulary.names
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
@@ -67,6 +79,16 @@ class PanopticEvaluator:
         out = {name: value for name, value in self.quality.compute().items() if name != "per_class"}
         return {**out, "semantic/mIoU": self.iou.compute()["mIoU"]}
 
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of all of them."""
+        found = named_intervals({"": self.quality.image_sums(), "semantic": self.iou.image_sums()})
+        found.pop("semantic/pixel_accuracy", None)
+        return found
+
+    def tables(self) -> dict[str, Table]:
+        """``panoptic/per_class`` and ``semantic/per_class``."""
+        return panoptic_tables(self.quality) | semantic_tables(self.iou, self.names)
+
 
 class SemanticEvaluator:
     """Semantic mIoU. Keys ``semantic/*``."""
@@ -75,6 +97,7 @@ class SemanticEvaluator:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.iou = SemanticIoU(len(vocabulary))
+        self.names = vocabulary.names
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
@@ -88,8 +111,16 @@ class SemanticEvaluator:
         """``semantic/mIoU`` and ``semantic/pixel_accuracy``."""
         return {f"semantic/{name}": value for name, value in self.iou.compute().items()}
 
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of both."""
+        return named_intervals({"semantic": self.iou.image_sums()})
 
-class DetectionEvaluator:
+    def tables(self) -> dict[str, Table]:
+        """``semantic/per_class``."""
+        return semantic_tables(self.iou, self.names)
+
+
+class DetectionEvaluator(DetectionGroups):
     """Average precision. Keys ``detection/*``, or ``<group>/*`` for each group of names when there are groups.
 
     Args:
@@ -107,13 +138,10 @@ class DetectionEvaluator:
         groups: Mapping[str, Sequence[str]] | None = None,
         rules: DetectionRules | None = None,
     ) -> None:
+        super().__init__(vocabulary, masks=task == "instance", groups=groups, rules=rules)
         self.tasks = (task,)
-        self.places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
+        self.places = {cleaned(name): place for place, name in enumerate(vocabulary.names)}
         self._last: tuple[Perception, list[dict[str, Any]]] | None = None
-        self.names = vocabulary.names
-        self.groups = class_groups(vocabulary, groups)
-        classes = sorted({place for places in self.groups.values() for place in places})
-        self.ap = DetectionAP(len(vocabulary), classes, masks=task == "instance", rules=rules)
 
     def update(
         self, record: Record, answers: Mapping[str, Perception], *, expression: Expression | None = None
@@ -136,28 +164,6 @@ class DetectionEvaluator:
             places = [self.places[name] for name in answer.query]
             self._last = answer, answer.to_coco(category_ids=places)
         return self._last[1]
-
-    def compute(self) -> dict[str, float]:
-        """``<group>/{box_AP,box_AP50,mask_AP ...}``, see ``DetectionAP.compute``."""
-        found = self.ap.compute_groups(self.groups)
-        return {f"{group}/{name}": value for group, results in found.items() for name, value in results.items()}
-
-    def per_class(self) -> dict[str, dict[str, float]]:
-        """Name -> ``objects`` (count), ``box_AP``, ``box_AP50`` ..., for names with true objects."""
-        return {self.names[place]: numbers for place, numbers in self.ap.per_class().items()}
-
-
-def class_groups(vocabulary: Vocabulary, groups: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[int]]:
-    """Positions of the names of each group; without groups one of all things, "detection"."""
-    if not groups:
-        return {"detection": [place for place, isthing in enumerate(vocabulary.isthing) if isthing]}
-    places = {_cleaned(name): place for place, name in enumerate(vocabulary.names)}
-    return {group: [places[_cleaned(name)] for name in names] for group, names in groups.items()}
-
-
-def _cleaned(name: str) -> str:
-    """A name as prompts and answers spell it: runs of whitespace collapsed."""
-    return " ".join(name.split())
 
 
 _TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "referring")

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvplm.evaluation.box_accuracy import BoxAccuracy
-from mvplm.evaluation.intervals import ImageSums
+from mvplm.evaluation.intervals import ImageSums, Interval
 from mvplm.evaluation.metric import Metric
+from mvplm.evaluation.named import named_intervals
 from mvplm.evaluation.protocols import Protocol
 from mvplm.evaluation.referring import ReferringIoU
+from mvplm.evaluation.tables import Table, expression_tables
 from mvplm.evaluation.truth import true_masks
 from mvplm.structures.masks import tight_box
 from mvplm.structures.record import Expression, Record
@@ -72,19 +74,18 @@ class ExpressionMetrics:
         """Add an expression that :meth:`counts`. Raises ValueError for masks of another size than the true ones."""
         key, image = (record.image_id, expression.text, expression.id), record.image_id
         self.statuses[answer.status] += 1
-        single = len(expression.targets) == 1
+        single, kind = len(expression.targets) == 1, expression.kind
         if single:
             target = record.annotations[expression.targets[0]].box
             readable = answer.status != "unparsed"
             if answer.has_box:
-                self.boxes.update(answer.box if readable else None, target, image=image, key=key)
+                self.boxes.update(answer.box if readable else None, target, kind=kind, image=image, key=key)
             if answer.has_masks:
                 frame = _frame(answer.best) if readable else None
-                self.frames.update(frame, target, image=image, key=key)
+                self.frames.update(frame, target, kind=kind, image=image, key=key)
         if not answer.has_masks or any(record.annotations[i].segmentation is None for i in expression.targets):
             return
         truth = true_masks(record, expression, ignore_label=self.ignore_label)
-        kind = expression.kind
         if single:  # the best mask is given in any case: "no target" is not said about it
             status = "unparsed" if answer.status == "unparsed" else "answered"
             self.single.update(answer.best, truth, status=status, kind=kind, image=image, key=key)
@@ -103,14 +104,21 @@ class ExpressionMetrics:
         return out
 
     def image_sums(self) -> dict[str, ImageSums]:
-        """First parts of the names (``referring/all``, ``rec``, ...) -> metrics by image, for intervals."""
-        parts = {
-            "referring/all": self.single,
-            "rec": self.boxes,
-            "rec_from_mask": self.frames,
-            "grec": self.general,
-        }
-        return {name: metric.image_sums() for name, metric in parts.items()}
+        """First parts of the names (``referring/{all,KIND}``, ``rec``, ...) -> metrics by image, for intervals."""
+        kinds = {f"referring/{kind}": self.single.image_sums(kind) for kind in self.single.by_kind() if kind}
+        parts = {"rec": self.boxes, "rec_from_mask": self.frames, "grec": self.general}
+        sums = {name: metric.image_sums() for name, metric in parts.items()}
+        return {"referring/all": self.single.image_sums(), **kinds, **sums}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of all of them."""
+        found, metrics = named_intervals(self.image_sums()), self.compute()
+        return {name: interval for name, interval in found.items() if name in metrics}
+
+    def tables(self) -> dict[str, Table]:
+        """``referring``, ``grec``, ``rec`` and ``rec_from_mask``, each with ``/per_size`` and ``/per_kind``."""
+        parts: dict[str, ReferringIoU | BoxAccuracy] = {"referring": self.single, "grec": self.general}
+        return expression_tables(parts | {"rec": self.boxes, "rec_from_mask": self.frames})
 
 
 def _frame(mask: np.ndarray | None) -> list[float] | None:

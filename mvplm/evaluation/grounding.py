@@ -1,16 +1,25 @@
 """Phrase grounding: how often one of the best boxes of a phrase is right (Flickr30k entities, protocol of MDETR)."""
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mvplm.evaluation.intervals import ImageSums
 from mvplm.evaluation.metric import Metric, percent
+from mvplm.evaluation.sizes import SIZES, size_of
 
 Boxes = Sequence[Sequence[float]]
 RANKS = (1, 5, 10)
 _MERGED = "merged"
+
+
+class _Phrase(NamedTuple):
+    """Places of the first right box, any and merged; size of the merged box."""
+
+    ranks: tuple[int, int]
+    size: str
+    image: Hashable
 
 
 class GroundingRecall(Metric):
@@ -46,7 +55,8 @@ class GroundingRecall(Metric):
         around = np.concatenate([boxes[:, :2].min(0), boxes[:, 2:].max(0)])[None]
         key = object() if key is None else key
         ranks = (self._rank(predicted, boxes), self._rank(predicted, around))
-        self._add(key, (ranks, ("phrase", key) if image is None else image))
+        size = size_of(float((around[0, 2:] - around[0, :2]).prod()))
+        self._add(key, _Phrase(ranks, size, ("phrase", key) if image is None else image))
 
     def _rank(self, predicted: Boxes, true: np.ndarray) -> int:
         """Place of the first right box within the best ten, counted from 0; ten where none is right."""
@@ -56,18 +66,27 @@ class GroundingRecall(Metric):
 
     def compute(self) -> dict[str, float]:
         """Percent: ``R@1``, ``R@5``, ``R@10`` for any box, ``merged/R@1`` ... for merged ones; empty without any."""
+        return _recalls(self._gathered())
+
+    def per_size(self) -> dict[str, dict[str, float]]:
+        """Size of the merged box (small, medium, large) -> how many ``phrases``, and their recalls."""
         entries = self._gathered()
-        if not entries:
-            return {}
-        ranks = np.array([ranks for ranks, _ in entries])
-        return {name: percent(int(right.sum()), len(entries)) for name, right in _right(ranks).items()}
+        groups = {size: [entry for entry in entries if entry.size == size] for size in SIZES}
+        return {size: {"phrases": len(found), **_recalls(found)} for size, found in groups.items() if found}
 
     def image_sums(self) -> ImageSums:
         """The same by image, for confidence intervals."""
         entries = self._gathered()
-        ranks = np.array([ranks for ranks, _ in entries], np.int64).reshape(-1, 2)
+        ranks = np.array([entry.ranks for entry in entries], np.int64).reshape(-1, 2)
         values = {name: right.astype(np.float64).tolist() for name, right in _right(ranks).items()}
-        return ImageSums.of_samples([image for _, image in entries], values)
+        return ImageSums.of_samples([entry.image for entry in entries], values)
+
+
+def _recalls(entries: Sequence[_Phrase]) -> dict[str, float]:
+    if not entries:
+        return {}
+    ranks = np.array([entry.ranks for entry in entries])
+    return {name: percent(int(right.sum()), len(entries)) for name, right in _right(ranks).items()}
 
 
 def _right(ranks: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 from mvplm.evaluation.grounding import GroundingRecall
+from mvplm.evaluation.intervals import Interval
+from mvplm.evaluation.named import named_intervals
+from mvplm.evaluation.tables import Table
 from mvplm.structures.record import Expression, Record
 from mvplm.structures.results import Perception
 
@@ -35,6 +38,15 @@ class GroundingEvaluator:
     def compute(self) -> dict[str, float]:
         """``grounding/*``."""
         return {f"grounding/{name}": value for name, value in self.recall.compute().items()}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Intervals of all of them."""
+        return named_intervals({"grounding": self.recall.image_sums()})
+
+    def tables(self) -> dict[str, Table]:
+        """``grounding/per_size``, sizes of the smallest box around all boxes of a phrase."""
+        sizes = self.recall.per_size()
+        return {"grounding/per_size": Table.of_groups("size", sizes)} if sizes else {}
 
 
 def _boxes(answer: Perception) -> dict[str, list[list[float]]]:

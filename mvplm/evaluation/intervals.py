@@ -1,12 +1,37 @@
-"""Bootstrap confidence intervals over images, for every metric that is a ratio of sums over images."""
+"""Bootstrap confidence intervals over images, for every metric that can be told from sums over images.
+
+A draw of images is a count for each of them, so nothing is measured again: the sums of an image count that often.
+"""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 _CELLS = 2**21
 """Images x draws that are held at a time."""
+
+
+class Sums(Protocol):
+    """What each image adds to the sums that metrics are made of."""
+
+    @property
+    def images(self) -> Sequence[Hashable]:
+        """Key of each image."""
+        ...
+
+    def countable(self) -> list[str]:
+        """Names of the metrics that have something to count."""
+        ...
+
+    def ordered(self, images: Sequence[Hashable]) -> "Sums":
+        """The same with rows in the order of ``images``. Raises ValueError for other images."""
+        ...
+
+    def weighed(self, counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Percent (D, metrics) when image i is there ``counts[d, i]`` times; NaN where there is nothing to count."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -61,14 +86,31 @@ class ImageSums:
         """
         if list(images) == list(self.images):
             return self
-        place = {image: row for row, image in enumerate(self.images)}
-        if missing := set(place).symmetric_difference(images):
-            some = ", ".join(sorted(map(str, missing))[:3])
-            raise ValueError(
-                f"paired differences need the same images on both sides; {len(missing)} are on one only: {some} ..."
-            )
-        order = [place[image] for image in images]
+        order = same_images(self.images, images)
         return ImageSums(images, {name: values[order] for name, values in self.sums.items()})
+
+    def countable(self) -> list[str]:
+        """Metrics with something below."""
+        return [name for name, values in self.sums.items() if values[:, 1].sum()]
+
+    def weighed(self, counts: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Percent (D, metrics) when image i is there ``counts[d, i]`` times; NaN where there is nothing below."""
+        if not names:
+            return np.zeros((len(counts), 0))
+        above, below = (np.stack([np.asarray(self.sums[n], np.float64)[:, side] for n in names], 1) for side in (0, 1))
+        with np.errstate(invalid="ignore"):
+            return 100 * (counts @ above) / (counts @ below)
+
+
+def same_images(mine: Sequence[Hashable], images: Sequence[Hashable]) -> list[int]:
+    """Where each of ``images`` stands among ``mine``. Raises ValueError when the two are not the same images."""
+    place = {image: row for row, image in enumerate(mine)}
+    if missing := set(place).symmetric_difference(images):
+        some = ", ".join(sorted(map(str, missing))[:3])
+        raise ValueError(
+            f"paired differences need the same images on both sides; {len(missing)} are on one only: {some} ..."
+        )
+    return [place[image] for image in images]
 
 
 @dataclass(frozen=True)
@@ -80,7 +122,7 @@ class Interval:
     high: float
 
 
-def bootstrap(sums: ImageSums, *, level: float = 0.95, draws: int = 1000, seed: int = 0) -> dict[str, Interval]:
+def bootstrap(sums: Sums, *, level: float = 0.95, draws: int = 1000, seed: int = 0) -> dict[str, Interval]:
     """Percentile intervals of every metric; images are drawn with replacement.
 
     Args:
@@ -89,18 +131,19 @@ def bootstrap(sums: ImageSums, *, level: float = 0.95, draws: int = 1000, seed: 
         draws: bootstrap samples.
         seed: of the generator; one seed gives one result.
 
-    Metrics with nothing below are left out, as are all of them without images.
+    Metrics with nothing to count are left out, as are all of them without images.
 
     Raises:
         ValueError: ``level`` or ``draws`` out of range.
     """
-    names = _countable(sums)
-    table = _stacked(sums, names)
-    return percentile_intervals(names, _ratio(table.sum(0)), drawn=_drawn(table, draws=draws, seed=seed), level=level)
+    names = sums.countable()
+    counts = draw_counts(len(sums.images), draws=draws, seed=seed)
+    drawn = np.concatenate([sums.weighed(some, names) for some in counts])
+    return percentile_intervals(names, _whole(sums, names), drawn=drawn, level=level)
 
 
 def paired_bootstrap(
-    first: ImageSums, second: ImageSums, *, level: float = 0.95, draws: int = 1000, seed: int = 0
+    first: Sums, second: Sums, *, level: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
     """Percentile intervals of ``second - first`` in points, for every metric that both have.
 
@@ -117,48 +160,36 @@ def paired_bootstrap(
         ValueError: other images, or ``level`` or ``draws`` out of range.
     """
     second = second.ordered(first.images)
-    names = [name for name in _countable(first) if name in _countable(second)]
-    table = np.concatenate([_stacked(side, names) for side in (first, second)], axis=2)
-    point, drawn = _ratio(table.sum(0)), _drawn(table, draws=draws, seed=seed)
-    half = len(names)
-    return percentile_intervals(
-        names, point[half:] - point[:half], drawn=drawn[:, half:] - drawn[:, :half], level=level
-    )
+    both = second.countable()
+    names = [name for name in first.countable() if name in both]
+    counts = draw_counts(len(first.images), draws=draws, seed=seed)
+    drawn = np.concatenate([second.weighed(some, names) - first.weighed(some, names) for some in counts])
+    return percentile_intervals(names, _whole(second, names) - _whole(first, names), drawn=drawn, level=level)
 
 
-def _countable(sums: ImageSums) -> list[str]:
-    """Metrics with something below."""
-    return [name for name, values in sums.sums.items() if values[:, 1].sum()]
+def by_image(sums: Sums, name: str) -> dict[Hashable, float]:
+    """A metric of every image by itself, in percent; images that have nothing to count are left out."""
+    count = len(sums.images)
+    step = max(_CELLS // max(count, 1), 1)
+    out: dict[Hashable, float] = {}
+    for start in range(0, count, step):
+        rows = range(start, min(start + step, count))
+        alone = sums.weighed(np.eye(len(rows), count, start), [name])[:, 0]
+        out |= {sums.images[row]: float(value) for row, value in zip(rows, alone, strict=True) if not np.isnan(value)}
+    return out
 
 
-def _stacked(sums: ImageSums, names: Sequence[str]) -> np.ndarray:
-    """(images, 2, metrics) float64."""
-    columns = [np.asarray(sums.sums[name], np.float64) for name in names]
-    return np.stack(columns, axis=2) if columns else np.zeros((len(sums.images), 2, 0))
-
-
-def _ratio(totals: np.ndarray) -> np.ndarray:
-    """Percent (..., metrics) of totals (..., 2, metrics); NaN where there is nothing below."""
-    with np.errstate(invalid="ignore"):
-        return 100 * totals[..., 0, :] / totals[..., 1, :]
-
-
-def _drawn(table: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
-    """Percent (draws, metrics) over images drawn with replacement from (images, 2, metrics)."""
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    images, _, metrics = table.shape
-    if not metrics:
-        return np.zeros((draws, 0))
-    flat = table.reshape(images, 2 * metrics)
-    parts = [counts @ flat for counts in draw_counts(images, draws=draws, seed=seed)]
-    return _ratio(np.concatenate(parts).reshape(draws, 2, metrics))
+def _whole(sums: Sums, names: Sequence[str]) -> np.ndarray:
+    """Percent (metrics,) over all images once."""
+    return sums.weighed(np.ones((1, len(sums.images))), names)[0]
 
 
 def draw_counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
     """How often each image is in each draw, (some draws, images) float64, until there are ``draws`` of them."""
+    if draws < 1:
+        raise ValueError(f"draws must be at least 1, got {draws}")
     generator = np.random.default_rng(seed)
-    step = max(_CELLS // images, 1)
+    step = max(_CELLS // max(images, 1), 1)
     for start in range(0, draws, step):
         rows = min(step, draws - start)
         picks = generator.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
@@ -168,10 +199,10 @@ def draw_counts(images: int, *, draws: int, seed: int) -> Iterator[np.ndarray]:
 def percentile_intervals(
     names: Sequence[str], point: np.ndarray, *, drawn: np.ndarray, level: float
 ) -> dict[str, Interval]:
-    """Percentile intervals of metrics.
+    """Intervals of metrics from their values in every draw.
 
     Args:
-        names: M metrics. point: (M,) their values. drawn: (draws, M) those of each draw.
+        names: of the metrics. point: (metrics,) their values. drawn: (draws, metrics), NaN where a draw has none.
         level: share of the draws inside, in (0, 1).
 
     Raises:

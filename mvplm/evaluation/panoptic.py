@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mvplm.evaluation.class_sums import ClassMean, ClassSums, sparse_column
 from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.overlaps import Listed, Overlaps, shared_pixels
 from mvplm.structures.vocabulary import Vocabulary
@@ -90,7 +91,8 @@ class PanopticQuality(Metric):
         seen = total[:, 1:].any(1)
         quality = 100.0 * _quality(total)
         out: dict[str, Any] = {}
-        for suffix, chosen in (("", seen), ("_th", seen & self._isthing), ("_st", seen & ~self._isthing)):
+        for suffix, group in self._groups().items():
+            chosen = seen & group
             means = quality[chosen].mean(0) if chosen.any() else np.zeros(3)
             out |= {f"panoptic/{name}{suffix}": float(v) for name, v in zip(("PQ", "SQ", "RQ"), means, strict=True)}
         out["per_class"] = {
@@ -102,6 +104,27 @@ class PanopticQuality(Metric):
             for place in np.flatnonzero(seen)
         }
         return out
+
+    def image_sums(self) -> ClassSums:
+        """The metrics of ``compute`` by image, for confidence intervals."""
+        entries = self._gathered_by_key()
+        rows = np.repeat(np.arange(len(entries)), [len(entry.places) for entry in entries.values()])
+        places = np.concatenate([entry.places for entry in entries.values()] or [np.zeros(0, np.int64)])
+        iou, tp, fp, fn = np.concatenate([entry.sums for entry in entries.values()] or [np.zeros((0, 4))]).T
+        columns = {
+            name: sparse_column(rows, places, values=values, shape=(len(entries), len(self._ids)))
+            for name, values in (("iou", iou), ("tp", tp), ("whole", tp + 0.5 * fp + 0.5 * fn))
+        }
+        means = {
+            f"panoptic/{name}{suffix}": ClassMean(above, below, "whole", chosen)
+            for suffix, chosen in self._groups().items()
+            for name, above, below in (("PQ", "iou", "whole"), ("SQ", "iou", "tp"), ("RQ", "tp", "whole"))
+        }
+        return ClassSums(list(entries), columns, means)
+
+    def _groups(self) -> dict[str, np.ndarray]:
+        """Endings of the names and the classes (K,) bool they are about."""
+        return {"": np.ones(len(self._ids), bool), "_th": self._isthing, "_st": ~self._isthing}
 
     def _total(self) -> np.ndarray:
         """(K, 4) sums over all images."""

@@ -11,6 +11,7 @@ from mvplm.evaluation.intervals import ImageSums
 from mvplm.evaluation.mask_pairs import MaskSet, Pair, merged, pair_masks, pair_unions
 from mvplm.evaluation.metric import Metric
 from mvplm.evaluation.protocols import Protocol
+from mvplm.evaluation.sizes import size_of
 from mvplm.structures.choices import check_choice
 
 STATUSES = ("answered", "no_target", "unparsed")
@@ -28,6 +29,7 @@ class _Score(NamedTuple):
     targeted: bool
     guessed: bool
     status: str
+    size: str
     kind: str
     image: Hashable
 
@@ -101,14 +103,27 @@ class ReferringIoU(Metric):
         kinds = sorted({entry.kind for entry in entries})
         return {kind: _percent(_summed(self.protocol, [e for e in entries if e.kind == kind])) for kind in kinds}
 
+    def table(self, by: str) -> dict[str, dict[str, float]]:
+        """Group of expressions -> how many ``expressions``, and their metrics in percent.
+
+        Args:
+            by: "kind", or "size", that of all targets of an expression together.
+        """
+        entries = self._gathered()
+        found: dict[str, dict[str, float]] = {}
+        for group in sorted({getattr(entry, by) for entry in entries}):
+            chosen = [entry for entry in entries if getattr(entry, by) == group]
+            found[group] = {"expressions": len(chosen), **_percent(_summed(self.protocol, chosen))}
+        return found
+
     def statuses(self) -> dict[str, int]:
         """How many answers had each of ``STATUSES``."""
         found = [entry.status for entry in self._gathered()]
         return {status: found.count(status) for status in STATUSES}
 
-    def image_sums(self) -> ImageSums:
-        """Numerator and denominator of every metric by image, for confidence intervals."""
-        return _summed(self.protocol, self._gathered())
+    def image_sums(self, kind: str | None = None) -> ImageSums:
+        """Numerator and denominator of every metric by image, for confidence intervals; of one kind, or of all."""
+        return _summed(self.protocol, [e for e in self._gathered() if kind is None or e.kind == kind])
 
 
 def _percent(sums: ImageSums) -> dict[str, float]:
@@ -121,6 +136,7 @@ def _percent(sums: ImageSums) -> dict[str, float]:
 
 def _scored(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None, status: str) -> _Score:
     """One expression by a protocol; ``kind`` and ``image`` are still to be set."""
+    size = size_of(0 if target is None else target.area())
     if protocol.frame is not None:
         guess, target = (None if side is None else side.framed(protocol.frame) for side in (guess, target))
     if guess is not None:
@@ -151,6 +167,7 @@ def _scored(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None
         targeted=targeted,
         guessed=area > 0 and not withdrawn,
         status=status,
+        size=size,
         kind="",
         image=None,
     )

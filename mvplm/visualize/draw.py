@@ -1,6 +1,7 @@
 """Drawing a perception on its picture: filled masks with outlines, labels that do not collide, a legend for stuff."""
 
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,9 @@ def draw_perception(
     Args:
         perception: what was found.
         image: RGB uint8 array (H, W, 3) or PIL image of ``perception.size``; a grey canvas when None.
-        threshold: instances below this score are not drawn; ``perception.display_score`` when None. The instances of a
-            sentence are always drawn unless the answer is "nothing fits", those of given boxes always.
+        threshold: instances below this score are not drawn, those without one (NaN) are; ``perception.display_score``
+            when None. The instances of a sentence are always drawn unless the answer is "nothing fits", those of given
+            boxes always.
         title: write the question, and the caption if there is one, under the picture.
 
     Returns:
@@ -79,9 +81,14 @@ def _panoptic_regions(panoptic: PanopticMap) -> list[_Region]:
     for segment in sorted(panoptic.segments, key=lambda s: s.isthing):
         mask = values == segment.id
         if mask.any():
-            text = f"{segment.label} {segment.score:.2f}" if segment.isthing else segment.label
+            text = _shown(segment.label, segment.score) if segment.isthing else segment.label
             regions.append(_Region(mask, _extent(mask), text, _region_colour(segment, regions), segment.isthing))
     return regions
+
+
+def _shown(label: str, score: float) -> str:
+    """What stands beside a thing; the truth has no scores (NaN)."""
+    return label if isnan(score) else f"{label} {score:.2f}"
 
 
 def _region_colour(segment: Any, regions: list[_Region]) -> Colour:
@@ -92,9 +99,9 @@ def _region_colour(segment: Any, regions: list[_Region]) -> Colour:
 def _instance_regions(instances: Instances, threshold: float) -> list[_Region]:
     regions = []
     for i in range(len(instances)):
-        if float(instances.scores[i]) >= threshold:
+        if not float(instances.scores[i]) < threshold:
             mask = None if instances.masks is None else instances.masks[i].cpu().numpy()
-            text = f"{instances.labels[i]} {float(instances.scores[i]):.2f}"
+            text = _shown(instances.labels[i], float(instances.scores[i]))
             regions.append(_Region(mask, instances.boxes[i].tolist(), text, colour_of(len(regions)), True))
     return regions
 

@@ -45,23 +45,39 @@ def write_page(path: str | Path, title: str, *, lead: str, cards: Sequence[Card]
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = "\n".join(_card(card) for card in cards)
+    body = "\n".join(card_html(card, source=_embedded(card.image)) for card in cards)
     tail = f"<pre>{html.escape(closing)}</pre>" if closing else ""
-    path.write_text(
-        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>"
-        f"<h1>{html.escape(title)}</h1><p class='lead'>{html.escape(lead)}</p>"
-        f"<div class='grid'>{body}</div>{tail}</body></html>",
-        encoding="utf-8",
-    )
+    path.write_text(document(title, lead, body=f"<div class='grid'>{body}</div>{tail}"), encoding="utf-8")
     return path
 
 
-def _card(card: Card) -> str:
-    data = base64.b64encode(Path(card.image).read_bytes()).decode("ascii")
+def document(title: str, lead: str, *, body: str) -> str:
+    """A whole page.
+
+    Args:
+        title: heading of the page. lead: a line under it. Both are escaped. body: HTML below them.
+    """
+    return (
+        f"<!doctype html><html lang='en'><head><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        f"<meta name='viewport' content='width=device-width'><style>{_STYLE}</style></head><body>"
+        f"<h1>{html.escape(title)}</h1><p class='lead'>{html.escape(lead)}</p>{body}</body></html>"
+    )
+
+
+def _embedded(image: str | Path) -> str:
+    data = base64.b64encode(Path(image).read_bytes()).decode("ascii")
+    return f"data:image/png;base64,{data}"
+
+
+def card_html(card: Card, *, source: str) -> str:
+    """A card; its texts are escaped.
+
+    Args:
+        card: what to show. source: where the page finds the picture, an address or the data.
+    """
     rows = "".join(f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>" for k, v in card.facts.items())
     table = f"<table>{rows}</table>" if rows else ""
     return (
-        f"<div class='card'><img alt='{html.escape(card.title, quote=True)}' src='data:image/png;base64,{data}'>"
+        f"<div class='card'><img alt='{html.escape(card.title, quote=True)}' src='{html.escape(source, quote=True)}'>"
         f"<div><h2>{html.escape(card.title)}</h2><p>{html.escape(card.text)}</p>{table}</div></div>"
     )

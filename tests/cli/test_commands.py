@@ -16,6 +16,8 @@ COMMANDS = (
     ["predict"],
     ["train"],
     ["evaluate"],
+    ["analyse"],
+    ["compare"],
     ["doctor"],
     ["data", "list"],
     ["data", "check"],
@@ -239,7 +241,8 @@ def test_train_and_evaluate_call_the_library(monkeypatch: pytest.MonkeyPatch, tm
         main(["evaluate", "--config-file", str(path), "--weights", "mvplm-tiny-scenes", "--limit", "2", "--out", "o"])
         == 0
     )
-    assert calls[1][1] == {"weights": "mvplm-tiny-scenes", "limit": 2, "out": Path("o"), "pictures": 0}
+    kept = {"pictures": 0, "save_predictions": True, "intervals": True}
+    assert calls[1][1] == {"weights": "mvplm-tiny-scenes", "limit": 2, "out": Path("o"), **kept}
     ended.interrupted = "SIGINT"
     assert main(["train", "--config-file", str(path)]) == 130
 

@@ -59,13 +59,23 @@ def written(perceiver: Perceiver, tmp_path_factory: pytest.TempPathFactory) -> d
     assert main([*order, "--pictures", "1"]) == 0
     page = (out / "report.html").read_text(encoding="utf-8")
     assert sorted(path.name for path in (out / "pictures").iterdir()) == sorted(f"{name}_0.png" for name in SETS)
-    return json.loads((out / "metrics.json").read_text()) | {"page": page}
+    tables = json.loads((out / "tables.json").read_text())
+    return json.loads((out / "metrics.json").read_text()) | {"page": page, "tables": tables}
 
 
 def test_metrics_have_the_fixed_names_and_are_percent(written: dict):
-    assert set(written) == {"metrics", "protocol", "data", "versions", "page"}
+    assert set(written) == {"metrics", "intervals", "protocol", "data", "versions", "page", "tables"}
     assert set(written["metrics"]) == KEYS
     assert all(isinstance(value, float) and 0 <= value <= 100 for value in written["metrics"].values())
+
+
+def test_intervals_and_tables_are_there(written: dict):
+    found = {name.rpartition("/")[2] for name in written["intervals"] if name.startswith("detection/")}
+    assert found == {f"{kind}_{name}" for kind in ("box", "mask") for name in ("AP", "AP50", "AP75")}
+    assert set(written["intervals"]) <= KEYS and {"panoptic/PQ", "seen/box_AP"} <= set(written["intervals"])
+    for name, (low, high) in written["intervals"].items():
+        assert low <= high and low >= 0 and high <= 100, name
+    assert {"panoptic/per_class", "semantic/per_class", "grec/per_kind", "seen/per_class"} <= set(written["tables"])
 
 
 def test_it_stands_there_how_and_on_what_it_was_measured(written: dict):

@@ -129,14 +129,14 @@ def test_the_command_scores_them_by_any_protocol(perceiver, tmp_path, monkeypatc
 
 def test_nothing_is_written_where_nobody_asks(perceiver, tmp_path, monkeypatch):
     measured(perceiver, tmp_path, monkeypatch, save_predictions=False, limit=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "tables.json"]
     with pytest.raises(ValueError, match="names no predictions; evaluate again without --no-save-predictions"):
         reopen(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"metrics.json is not there"):
         reopen(tmp_path / "gone")
     monkeypatch.chdir(tmp_path)
     evaluate_perceiver(TruthTeller(perceiver), tiny_config(f"eval={json.dumps({'sets': SETS})}"), limit=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "tables.json"]
 
 
 def test_an_evaluation_that_breaks_off_leaves_whole_sets_only(perceiver, tmp_path, monkeypatch):

@@ -89,6 +89,26 @@ def test_phrases_without_an_answer_are_missed():
     assert set(evaluator.compute().values()) == {0.0} and len(evaluator.recall) == 2
 
 
+def test_phrases_have_intervals_and_a_table_of_sizes():
+    """The two dogs' merged box is 30 x 10, small; a man is made large in a second picture, and missed."""
+    evaluator = make_evaluator("grounding")
+    assert evaluator.intervals() == {} and evaluator.tables() == {}
+    query = ["a man", "two dogs"]
+    boxes, label = torch.tensor([FIRST, FAR], dtype=torch.float32), torch.tensor([1, 0])
+    found = Instances(boxes, torch.tensor([0.5, 0.4]), ["two dogs", "a man"], label)
+    evaluator.update(record(), {"grounding": Perception((80, 80), "grounding", query, instances=found)})
+    large = Record(
+        5, record().image, (120, 120), annotations=(Annotation((0, 0, 100, 100), phrase="a man"),), exhaustive=False
+    )
+    evaluator.update(large, {"grounding": Perception((120, 120), "grounding", query)})
+    intervals, metrics = evaluator.intervals(), evaluator.compute()
+    assert {name: entry.value for name, entry in intervals.items()} == pytest.approx(metrics)
+    assert (intervals["grounding/R@1"].low, intervals["grounding/R@1"].high) == (0, 100)
+    table = evaluator.tables()["grounding/per_size"]
+    assert list(table.columns[:3]) == ["size", "phrases", "R@1"]
+    assert [row[:3] for row in table.rows] == [["small", 2, 100.0], ["large", 1, 0.0]]
+
+
 def test_averages_are_taken_over_sets_of_one_collection():
     metrics = {"odinw/A/box_AP": 10.0, "odinw/B/box_AP": 20.0, "odinw/C/box_AP": 60.0, "lvis/box_AP": 5.0}
     metrics |= {"odinw/A/mask_AP": 1.0, "referring/all/cIoU": 3.0}
