@@ -69,28 +69,23 @@ def decode_bricks(bricks: Bricks, boxes: np.ndarray, *, shape: tuple[int, int], 
     codes, offsets = bricks.codes, bricks.offsets
     lengths = LENGTH[codes]
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    count = np.diff(offsets)
     end = np.cumsum(lengths)
     before = np.append(0, end)[offsets]
     wrong = np.diff(before) != width * height
-    # Cells since the start of the own row, at the end of every code; a row that is full counts its whole width.
-    owner = np.repeat(np.arange(len(boxes)), count)
-    wide = width[owner]
-    inside = end - lengths - before[owner]
-    row = inside // wide
-    crossing = inside - row * wide + lengths > wide
-    is_break = codes == ROW_BREAK
+    where = np.flatnonzero(codes == ROW_BREAK)
+    owner = np.searchsorted(offsets, where, side="right") - 1
+    first = np.searchsorted(owner, np.arange(len(boxes) + 1))
     if row_breaks:
-        where = np.flatnonzero(is_break)
-        breaks = np.bincount(owner[where], minlength=len(boxes))
-        wrong |= breaks != height - 1
-        if not wrong.any():
-            starts = np.cumsum(breaks) - breaks
-            expected = (np.arange(len(where)) - starts[owner[where]] + 1) * wide[where]
-            crossing[where] = inside[where] != expected
+        # Breaks after every width of cells, and no others: then no brick crosses a row.
+        wrong |= np.diff(first) != height - 1
+        expected = (np.arange(1, len(where) + 1) - first[owner]) * width[owner]
+        wrong[owner[end[where] - before[owner] != expected]] = True
     else:
-        crossing |= is_break
-    if wrong.any() or crossing.any():
-        index = int(wrong.argmax()) if wrong.any() else int(owner[crossing.argmax()])
+        wrong[owner] = True
+        owner = np.repeat(np.arange(len(boxes)), np.diff(offsets))
+        wide, inside = width[owner], end - before[owner]
+        wrong[owner[(inside - lengths) // wide != (inside - 1) // wide]] = True
+    if wrong.any():
+        index = int(wrong.argmax())
         raise CodecError(f"instance {index}: the bricks do not fill a box of {height[index]} rows of {width[index]}")
     return fill(np.repeat(IS_FOREGROUND[codes], lengths), boxes, shape=shape)

@@ -56,9 +56,10 @@ def tight_boxes(grids: np.ndarray) -> np.ndarray:
 
 def window(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """(B, h, w) bool, the cells inside half-open boxes (B, 4)."""
-    row, column = np.arange(shape[0]), np.arange(shape[1])
-    x1, y1, x2, y2 = boxes.T[:, :, None]
-    return ((row >= y1) & (row < y2))[:, :, None] & ((column >= x1) & (column < x2))[:, None]
+    inside = np.zeros((len(boxes), *shape), bool)
+    for grid, (x1, y1, x2, y2) in zip(inside, boxes.tolist(), strict=True):
+        grid[y1:y2, x1:x2] = True
+    return inside
 
 
 def find_runs(grids: np.ndarray, boxes: np.ndarray) -> Runs:
@@ -82,5 +83,9 @@ def find_runs(grids: np.ndarray, boxes: np.ndarray) -> Runs:
 def fill(values: np.ndarray, boxes: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
     """Grids bool (B, h, w) from the cells of all boxes (B, 4), row by row, one box after the other."""
     grids = np.zeros((len(boxes), *shape), bool)
-    grids[window(boxes, shape)] = values
+    start = 0
+    for grid, (x1, y1, x2, y2) in zip(grids, boxes.tolist(), strict=True):
+        stop = start + (x2 - x1) * (y2 - y1)
+        grid[y1:y2, x1:x2] = values[start:stop].reshape(y2 - y1, x2 - x1)
+        start = stop
     return grids

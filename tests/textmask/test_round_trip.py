@@ -82,10 +82,10 @@ def test_codes_are_those_of_plain_loops():
     boxes = tight_boxes(grids)
     encoded = encode_bricks(grids, boxes)
     for index, grid in enumerate(grids):
-        box = mask_text.box_of(grid.tolist())
-        codes = mask_text.bricks_of(grid.tolist(), box)
-        assert tuple(boxes[index].tolist()) == box and encoded.of(index).tolist() == codes
-        assert np.array_equal(mask_text.paint(codes, box, np.zeros((64, 64), bool)), grid)
+        box = mask_text.box_of(grid)
+        codes = mask_text.bricks_of(grid, box)
+        assert boxes[index].tolist() == box and encoded.of(index).tolist() == codes
+        assert np.array_equal(mask_text.paint(codes, box, grid=np.zeros((64, 64), bool)), grid)
     assert np.array_equal(decode_bricks(encoded, boxes, shape=(64, 64)), grids)
 
 
@@ -116,12 +116,12 @@ def test_label_runs_are_those_of_plain_loops(rows):
     names = ["others", "a b", "c"]
     classes = np.array(rows)
     for mode in ("irle", "rrle"):
-        body = mask_text.rows_of_labels(rows, names, rows=mode == "rrle")
+        body = mask_text.rows_of_labels(classes, names, rows=mode == "rrle")
         assert encode_isd(classes, names, mode=mode) == body
         cells = decode_isd(body, shape=classes.shape, mode=mode)
         assert np.array_equal(np.array(cells.names)[cells.classes], np.array(names)[classes]) and cells.canonical
     grid = np.zeros_like(classes)
-    assert np.array_equal(mask_text.labels_of_rows(body, names, grid), classes)
+    assert np.array_equal(mask_text.labels_of_rows(body, names, grid=grid), classes)
 
 
 @given(masks(most=3), st.integers(1, 9), st.integers(1, 9))
