@@ -73,9 +73,12 @@ class TokenGrammar:
             self._structural[key] = self._collect(state, free=free)
         ids = self._structural[key]
         groups = (free, free)
-        if budget is not None and budget <= self.min_finish(state) + self.grammar.reserve:
+        if budget is not None and budget <= self.min_finish(state) + self.grammar.reserve(state.inner):
             ids = np.array([token for token in ids.tolist() if self._fits(state, token, budget=budget)], np.int64)
-            groups = (free and self._text_fits(state, True, budget=budget), free and self._text_fits(state, False, budget=budget))
+            groups = (
+                free and self._text_fits(state, True, budget=budget),
+                free and self._text_fits(state, False, budget=budget),
+            )
         return self._joined(ids, groups) if any(groups) else ids
 
     def _fits(self, state: TokenState, token: int, *, budget: int) -> bool:
@@ -91,7 +94,11 @@ class TokenGrammar:
         """Structural tokens with visible and with blank free text. Few combinations occur; they are kept."""
         key = ids.tobytes(), groups
         if key not in self._with_text:
-            text = [part for part, wanted in zip((self.vocabulary.plain, self.vocabulary.blank), groups, strict=True) if wanted]
+            text = [
+                part
+                for part, wanted in zip((self.vocabulary.plain, self.vocabulary.blank), groups, strict=True)
+                if wanted
+            ]
             self._with_text[key] = np.unique(np.concatenate([ids, *text]))
         return self._with_text[key]
 

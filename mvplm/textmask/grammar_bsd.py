@@ -19,6 +19,7 @@ from mvplm.textmask.symbols import ATOM, END, NumberRange, Symbols, can_reach, c
 State = tuple[str, int, int, tuple[int, ...]]
 DONE: State = ("done", 0, 0, ())
 _LINE, _DIGIT = 10, ord("0")
+_IN_MASK = ("run", "colour", "g", "length", "row")
 _COLOURS = (ord("b"), ord("f"))
 
 
@@ -40,8 +41,8 @@ class BoxGrammar:
         may_refuse: bool = True,
     ) -> None:
         self.codec, self.most, self.may_refuse = codec, most, may_refuse
-        written = None if labels is None else [spelling.escape(spelling.canonical(label)) for label in labels]
-        self.tree = None if written is None else LabelTree([text.encode() for text in written])
+        self.written = [spelling.escape(spelling.canonical(label)).encode() for label in labels or ()]
+        self.tree = None if labels is None else LabelTree(self.written)
         self.whole_bricks = codec.bricks and 0 in atoms
         self.longest = LONGEST if codec.bricks else max(codec.grid)
         texts = {
@@ -55,10 +56,17 @@ class BoxGrammar:
             "close": SEG_END,
         }
         self.literals: dict[str, Symbols] = {name: spell(text, atoms) for name, text in texts.items()}
-        # How much one token can add to a shortest way: at most a whole mask, and what stands around it.
-        self.reserve = 256 + self._row_cost(max(codec.grid)) * (max(codec.grid) + 1) * 2
         self.next = lru_cache(maxsize=1 << 14)(self._next)
         self.cost = lru_cache(maxsize=1 << 16)(self._cost)
+
+    def reserve(self, state: State) -> int:
+        """How much longer than a shortest way the one after any next token can be, at most."""
+        label = 64 + (0 if self.tree is None else max(map(len, self.written)))
+        settled = _IN_MASK if not self.codec.canvas else (*_IN_MASK, "number")
+        if self.whole_bricks and state[0] in settled:
+            return label
+        height, width = self.codec.grid
+        return label + len(NO_TARGET) + self._rows_cost(width, height)
 
     def fixed_texts(self) -> list[LabelTree]:
         """Trees of the texts that have to be spelled somewhere."""
@@ -134,7 +142,7 @@ class BoxGrammar:
             return self._after_label(state)
         if phase == "number":
             return self._after_digit(state)
-        if phase in ("run", "colour", "g", "length"):
+        if phase in _IN_MASK[:-1]:
             return self._in_mask(state)
         if phase == "end":
             more = self._next(("again", 0, instance, ())) if instance < self.most else {}
@@ -143,9 +151,7 @@ class BoxGrammar:
             return {}
         symbols = self._literal(phase, instance)
         ahead = (phase, place + 1, instance, data)
-        return {
-            symbols[place]: ahead if place + 1 < len(symbols) else self._behind(phase, instance, data=data)
-        }
+        return {symbols[place]: ahead if place + 1 < len(symbols) else self._behind(phase, instance, data=data)}
 
     def _after_label(self, state: State) -> dict[int, State]:
         _, node, instance, _ = state

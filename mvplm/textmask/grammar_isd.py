@@ -49,10 +49,13 @@ class LabelGrammar:
         }
         self.literals: dict[str, Symbols] = {name: spell(text, atoms) for name, text in texts.items()}
         self.several = len(spelled) > 1
-        # How much one token can add to a shortest way: a run that ends early needs another label for the rest.
-        self.reserve = 256 + 2 * max(map(len, spelled))
+        self.longest_label = max(map(len, spelled))
         self.next = lru_cache(maxsize=1 << 14)(self._next)
         self.cost = lru_cache(maxsize=1 << 16)(self._cost)
+
+    def reserve(self, state: State) -> int:
+        """How much longer than a shortest way the one after any next token can be: another label for the rest."""
+        return 64 + 2 * self.longest_label
 
     def fixed_texts(self) -> list[LabelTree]:
         """Trees of the texts that have to be spelled somewhere."""

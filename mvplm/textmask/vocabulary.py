@@ -97,7 +97,9 @@ class Vocabulary:
                 for first in b"0123456789"
                 for place in range(*self.inside(prefix + bytes([first]), bounds))
             ]
-            self._numbers[prefix] = NumberTokens.of([(t, i) for t, i in digits if t.isdigit() and len(t) <= _MOST_DIGITS])
+            self._numbers[prefix] = NumberTokens.of(
+                [(t, i) for t, i in digits if t.isdigit() and len(t) <= _MOST_DIGITS]
+            )
         return self._numbers[prefix]
 
     def has(self, text: bytes) -> bool:
