@@ -1,7 +1,7 @@
 """Which symbols may follow in an image-wise answer, so that every finished one fills the grid exactly.
 
-A state is a tuple ``(phase, place, label, data)``; ``label`` is the last label written (-1: none that matters), ``data``
-the cells left in the row and the rows left with the current one. Neighbouring runs differ in their labels.
+A state is a tuple ``(phase, place, label, data)``; ``label`` is the last label written (-1: none that matters),
+``data`` the cells left in the row and the rows left with the current one. Neighbouring runs differ in their labels.
 """
 
 from collections.abc import Container, Sequence

@@ -143,7 +143,7 @@ def _vocabulary(tokenizer: Any, size: int, ends: tuple[int, ...]) -> Vocabulary:
 
 
 def _token_bytes(tokenizer: Any, ids: list[int]) -> dict[int, bytes]:
-    """What every token adds to a text that already holds something; tokens that are no text of their own are left out."""
+    """What every token adds to a text that already holds something, but for tokens that are no text of their own."""
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     names = tokenizer.convert_ids_to_tokens(ids)
     if '"ByteLevel"' in json.dumps(backend["decoder"]):

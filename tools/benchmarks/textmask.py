@@ -9,12 +9,16 @@ import argparse
 import random
 import time
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from measuring import Row, interleave
 from naive_mask_text import bricks_of, labels_of_rows, paint, rows_of_labels
 
-SIDE, BATCH = 64, 256
+if TYPE_CHECKING:
+    from mvplm.textmask.vocabulary import Vocabulary
+
+SIDE, BATCH, VOCABULARY = 64, 256, 152_000
 LABELS = ["others", "dog on the left"]
 
 
@@ -28,7 +32,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     masks = draw_masks(16 if arguments.quick else BATCH)
     quick = bool(arguments.quick)
     rows = [*_bricks(masks, quick=quick), *_rows(masks, quick=quick), *_pixels(masks, quick=quick)]
-    rows += _damaged(masks, quick=quick)
+    rows += [*_damaged(masks, quick=quick), *_steps(masks, quick=quick)]
     return rows + _fuzz(masks, count=50 if quick else arguments.fuzz)
 
 
@@ -131,6 +135,61 @@ def _damaged(masks: np.ndarray, *, quick: bool) -> list[Row]:
         how = f"slowest of {len(texts)} answers, median each"
         rows.append(Row(f"S5 damaged {name}", 1e3 * max(seconds.values()), "ms", "" if quick else "<= 5", how))
     return rows
+
+
+def _steps(masks: np.ndarray, *, quick: bool) -> list[Row]:
+    """A step of constrained decoding: state, allowed tokens, masked scores; the way of random answers."""
+    import torch
+
+    from mvplm.textmask import get_codec
+    from mvplm.textmask.automaton import TokenGrammar
+    from mvplm.textmask.grammar_bsd import BoxGrammar
+    from mvplm.textmask.grammar_isd import LabelGrammar
+    from mvplm.textmask.processor import ConstrainedLogits
+
+    vocabulary = _large_vocabulary()
+    grammars = {
+        "bsd_bricks": BoxGrammar(
+            get_codec("bsd_bricks"), vocabulary.atoms, labels=LABELS[1:], most=1, may_refuse=False
+        ),
+        "canvas": BoxGrammar(get_codec("canvas"), vocabulary.atoms, labels=LABELS[1:], most=1, may_refuse=False),
+        "isd_rrle": LabelGrammar(get_codec("isd_rrle", grid=SIDE), vocabulary.atoms, labels=LABELS[1:]),
+    }
+    rows = []
+    for name, grammar in grammars.items():
+        constraint = ConstrainedLogits(TokenGrammar(grammar, vocabulary), max_new_tokens=8192)
+        draw, seconds = random.Random(0), []
+        scores = torch.randn(vocabulary.size)
+        for _ in range(2 if quick else 6):
+            state, written = constraint.grammar.start(), 0
+            while not constraint.grammar.is_final(state):
+                started = time.perf_counter()
+                constraint.mask_row(scores, state, written=written)
+                seconds.append(time.perf_counter() - started)
+                token = draw.choice(constraint.grammar.allowed(state).tolist())
+                started = time.perf_counter()
+                after = constraint.grammar.advance(state, token)
+                seconds[-1] += time.perf_counter() - started
+                assert after is not None
+                state, written = after, written + 1
+        how = f"{vocabulary.size} tokens, median of {len(seconds)} steps of random answers, grid 64 (canvas 32)"
+        rows.append(Row(f"S6 step {name}", 1e3 * float(np.median(seconds)), "ms", "" if quick else "<= 0.2", how))
+        rows.append(Row(f"S6 step {name}: mean", 1e3 * float(np.mean(seconds)), "ms", "", "first visits included"))
+    return rows
+
+
+def _large_vocabulary() -> "Vocabulary":
+    """152 000 tokens: bytes, numbers of up to three digits, random words, tags and bricks."""
+    from mvplm.textmask.items import SPELLING
+    from mvplm.textmask.vocabulary import Vocabulary
+
+    draw, letters = random.Random(0), b"abcdefghijklmnopqrstuvwxyz"
+    texts = {bytes([byte]) for byte in range(256)} | {str(number).encode() for number in range(1000)}
+    texts |= {b" *", b"| ", b" dog", b"others", b" others", b" on", b" the", b" left", b"[[", b"]]"}
+    while len(texts) < VOCABULARY - 200:
+        texts.add(b" " * draw.randrange(2) + bytes(draw.choices(letters, k=draw.randrange(2, 9))))
+    atoms = {code: len(texts) + code for code, text in enumerate(SPELLING) if text != "\n"}
+    return Vocabulary(dict(enumerate(sorted(texts))), atoms=atoms, ends=[VOCABULARY - 1])
 
 
 def _fuzz(masks: np.ndarray, *, count: int) -> list[Row]:
