@@ -17,7 +17,7 @@ def bricks_of(mask: np.ndarray, box: Sequence[int]) -> list[int]:
             codes.append(126)
         colour, run = False, 0
         for x in range(x1, x2):
-            cell = mask[y, x]
+            cell = bool(mask[y, x])
             if run and cell == colour and run < 63:
                 run += 1
                 continue
@@ -60,7 +60,7 @@ def rows_of_labels(classes: np.ndarray, names: Sequence[str], *, rows: bool = Tr
     colour, run = -1, 0
     for y in range(classes.shape[0]):
         for x in range(classes.shape[1]):
-            cell = classes[y, x]
+            cell = int(classes[y, x])
             fresh = rows and x == 0
             if pieces and cell == colour and not fresh:
                 run += 1

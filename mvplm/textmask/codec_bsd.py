@@ -174,7 +174,7 @@ class BsdCodec:
             tokenizer: a Hugging Face tokenizer, for bricks with the tokens of :func:`add_mask_tokens`.
 
         Raises:
-            ValueError: as for :meth:`encode`; a tokenizer without the tags, the bricks, or single digits.
+            ValueError: as for :meth:`encode`; a tokenizer without the tags and bricks.
         """
         from mvplm.textmask.pieces import spell_ids
 

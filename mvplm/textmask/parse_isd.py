@@ -58,6 +58,13 @@ class _Reader:
             return 0
         return self.index[written]
 
+    def labels(self, written: list[str]) -> list[int]:
+        """Classes of many labels."""
+        meaning = {name: self.label(name) for name in dict.fromkeys(written)}
+        unknown = [name for name in meaning if self.index[name] < 0]
+        self.repairs["label_unknown"] += sum(written.count(name) - 1 for name in unknown)
+        return [meaning[name] for name in written]
+
     def _meaning(self, written: str) -> int:
         text = " ".join(unicodedata.normalize("NFC", written).split())
         if is_others(text):
@@ -219,9 +226,9 @@ def _read_flat(line: str, reader: _Reader) -> np.ndarray | None:
     if not _HAS_COUNT.search(line):
         if fmt.mode != "full" and len(pieces) != cells:
             return None
-        named = [piece.strip() for piece in pieces[: cells + 1]]
-        reader.repairs["empty_run"] += named.count("")
-        runs = [(reader.label(name), 1) for name in named if name]
+        named = [name for name in map(str.strip, pieces[: cells + 1]) if name]
+        reader.repairs["empty_run"] += min(len(pieces), cells + 1) - len(named)
+        runs = [(label, 1) for label in reader.labels(named)]
     else:
         probe = _Reader(fmt)
         runs = probe.runs(line, cells)
@@ -241,9 +248,9 @@ def _read_flat(line: str, reader: _Reader) -> np.ndarray | None:
 
 def _fill(cells: np.ndarray, runs: list[tuple[int, int]]) -> int:
     """Write runs into a row, as far as it goes; the cells they have together."""
-    place = 0
-    for label, count in runs:
-        if place < len(cells):
-            cells[place : place + count] = label
-        place += count
-    return place
+    counts = np.fromiter((count for _, count in runs), np.int64, len(runs))
+    end = np.minimum(counts.cumsum(), len(cells))
+    labels = np.fromiter((label for label, _ in runs), np.int64, len(runs))
+    painted = labels.repeat(np.diff(end, prepend=0))
+    cells[: len(painted)] = painted
+    return int(counts.sum())

@@ -129,11 +129,11 @@ def vocabulary_of(tokenizer: Any, ends: Collection[int] | None = None) -> Vocabu
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end-of-text token (eos_token); pass ends=[id]")
         ends = [tokenizer.eos_token_id]
-    return _vocabulary(tokenizer, len(tokenizer), tuple(ends))
+    return _vocabulary(tokenizer, len(tokenizer), ends=tuple(ends))
 
 
 @lru_cache(maxsize=8)
-def _vocabulary(tokenizer: Any, size: int, ends: tuple[int, ...]) -> Vocabulary:
+def _vocabulary(tokenizer: Any, size: int, *, ends: tuple[int, ...]) -> Vocabulary:
     table = token_table(tokenizer)
     added = set(tokenizer.get_added_vocab().values())
     atoms = {code: token for code, token in enumerate(table.ids.tolist()) if token in added}
