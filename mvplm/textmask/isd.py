@@ -1,0 +1,96 @@
+"""Image-wise descriptors: one label per cell of the picture, as plain text in three spellings.
+
+``full`` names every cell, ``irle`` counts runs over the whole raster, ``rrle`` counts runs inside rows. This file is
+the strict pair; :mod:`mvplm.textmask.parse_isd` reads damaged answers.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mvplm.textmask.errors import CodecError
+from mvplm.textmask.grid import check_way
+
+MODES = ("full", "irle", "rrle")
+OPEN, CLOSE = "<seg>", "</seg>"
+_RUN = re.compile(r" \*([1-9][0-9]{0,8})(\| |\n |\n\Z|\Z)")
+
+
+@dataclass(frozen=True)
+class LabelCells:
+    """Classes int64 (h, w), indices into ``names``: labels as written, in order of first appearance.
+
+    Attributes:
+        canonical: whether the encoder would write the same; equal neighbours may stand in two runs.
+    """
+
+    classes: np.ndarray
+    names: list[str]
+    canonical: bool
+
+
+def encode_isd(classes: np.ndarray, names: Sequence[str], *, mode: str) -> str:
+    """The body of an answer.
+
+    Args:
+        classes: (h, w) int, index into ``names``. names: labels as they are to be written, escaped.
+        mode: ``full``, ``irle`` or ``rrle``.
+
+    Raises:
+        ValueError: an unknown mode.
+    """
+    check_way("descriptor", mode, choices=MODES)
+    flat = classes.ravel()
+    if mode == "full":
+        return "| ".join([names[index] for index in flat.tolist()])
+    width = classes.shape[1]
+    change = np.empty(flat.shape, bool)
+    change[0] = True
+    np.not_equal(flat[1:], flat[:-1], out=change[1:])
+    if mode == "rrle":
+        change[::width] = True
+    start = np.flatnonzero(change)
+    lengths = np.append(start[1:], len(flat)) - start
+    heads = [f"| {name} *" for name in names]
+    which = flat[start]
+    if mode == "rrle":
+        heads += [f"\n {name} *" for name in names]
+        which = which + len(names) * (start % width == 0)
+    pieces = [heads[index] + str(length) for index, length in zip(which.tolist(), lengths.tolist(), strict=True)]
+    return "".join(pieces)[2:] + ("\n" if mode == "rrle" else "")
+
+
+def decode_isd(body: str, *, shape: tuple[int, int], mode: str) -> LabelCells:
+    """Cells of a body that has exactly the spelling of ``mode`` and fills the grid (h, w).
+
+    Raises:
+        CodecError: any other body. ValueError: an unknown mode.
+    """
+    check_way("descriptor", mode, choices=MODES)
+    parts = body.split("| ") if mode == "full" else _RUN.split(body)
+    labels = parts if mode == "full" else parts[:-1:3]
+    names = list(dict.fromkeys(labels))
+    if (mode != "full" and parts[-1]) or any(not name or "|" in name or "\n" in name for name in names):
+        raise CodecError(f"not a body of separators and runs as in {mode!r}: {body[:40]!r}")
+    index = {name: place for place, name in enumerate(names)}
+    which = np.array([index[label] for label in labels], np.int64)
+    if mode == "full":
+        if len(which) != shape[0] * shape[1]:
+            raise CodecError(f"{len(which)} cells, expected {shape[0]}x{shape[1]}")
+        return LabelCells(which.reshape(shape), names, True)
+    counts = np.array(list(map(int, parts[1::3])), np.int64)
+    end = np.cumsum(counts)
+    breaks = parts[2::3]
+    last = [place for place, text in enumerate(breaks) if text != "| "]
+    if mode == "irle":
+        good = breaks[-1:] == [""] and len(last) == 1
+    else:
+        rows = np.arange(1, shape[0] + 1) * shape[1]
+        good = breaks[-1:] == ["\n"] and breaks.count("\n ") == shape[0] - 1 and np.array_equal(end[last], rows)
+    if not good or end[-1] != shape[0] * shape[1]:
+        raise CodecError(f"the runs do not fill a grid of {shape[0]}x{shape[1]}")
+    same = which[1:] == which[:-1]
+    same[last[:-1]] = False
+    return LabelCells(np.repeat(which, counts).reshape(shape), names, not same.any())
