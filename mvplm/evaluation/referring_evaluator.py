@@ -56,7 +56,14 @@ class ReferringEvaluator:
         for metric, task in ((self.single, "res"), (self.general, "gres")):
             if single or metric is self.general:
                 guess = _masks(answers[task], merged=merged)
-                metric.update(guess, truth, kind=expression.kind, image=record.image_id, key=key)
+                metric.update(
+                    guess,
+                    truth,
+                    status=_status(answers[task]),
+                    kind=expression.kind,
+                    image=record.image_id,
+                    key=key,
+                )
 
     def compute(self) -> dict[str, float]:
         """``referring/all/{cIoU,gIoU,Pr@t}``, ``referring/<kind>/{cIoU,gIoU}``, ``rec/Acc@0.5`` and
@@ -73,6 +80,12 @@ class ReferringEvaluator:
         """First parts of the names (``referring/all``, ``rec``, ``grec``) -> metrics by image, for intervals."""
         parts = {"referring/all": self.single, "rec": self.boxes, "grec": self.general}
         return {name: metric.image_sums() for name, metric in parts.items()}
+
+
+def _status(answer: Perception) -> str:
+    """Whether a written answer could be read at all: one that could not never counts as "nothing fits"."""
+    failed = answer.written is not None and answer.written.status in ("unparsed", "invalid")
+    return "unparsed" if failed else "answered"
 
 
 def _masks(answer: Perception, *, merged: bool) -> np.ndarray | None:

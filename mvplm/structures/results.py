@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvplm.structures.masks import encode_mask
+from mvplm.structures.written import WrittenAnswer
 
 
 @dataclass
@@ -90,6 +91,7 @@ class Perception:
         no_target: True when a sentence fits nothing in the image; presence: score in [0, 1] that something fits.
         timings: seconds per step.
         display_score: least score of an instance that is drawn or told; never affects numbers.
+        written: the answer as text and how it was read, from models that write masks as text.
     """
 
     size: tuple[int, int]
@@ -104,6 +106,7 @@ class Perception:
     forced_summary: bool = False
     timings: dict[str, float] = field(default_factory=dict)
     display_score: float = 0.5
+    written: WrittenAnswer | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary: boxes as XYXY pixels, masks as COCO RLE, maps as one RLE per segment."""
@@ -116,6 +119,8 @@ class Perception:
             "presence": self.presence,
             "timings": dict(self.timings),
         }
+        if self.written is not None:
+            out["written"] = vars(self.written)
         if self.instances is not None:
             out["instances"] = self._instance_dicts(self.instances)
         if self.panoptic is not None:
