@@ -87,7 +87,7 @@ def build_mapper(
 def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture:
     """All training sources with a ratio above 0; among several processes, the share of this one."""
     sources = []
-    for name, dataset in _training_records(config).items():
+    for name, dataset in training_records(config).items():
         source = config.data.sources[name]
         phrases = collect_phrases(dataset, limit=500) if source.task == "grounding" else ()
         mapper = build_mapper(
@@ -118,7 +118,7 @@ def open_records(config: Config, entry: SourceConfig | EvalSetConfig) -> Sequenc
     return prepared(dataset, synonyms=config.names.synonyms, merged=merged)
 
 
-def _training_records(config: Config) -> dict[str, Sequence[Record]]:
+def training_records(config: Config) -> dict[str, Sequence[Record]]:
     """Datasets of the sources with a ratio above 0; pictures of referring evaluation sets are left out."""
     sources = {name: source for name, source in config.data.sources.items() if source.ratio}
     found = {name: open_records(config, source) for name, source in sources.items()}

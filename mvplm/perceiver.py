@@ -31,20 +31,37 @@ Picture = Any
 """A path, a PIL image, a uint8 RGB array (H, W, 3), or a tensor (3, H, W) of uint8 or of floats in [0, 1]."""
 
 
-def load(name: str | Path, *, device: str = "auto", dtype: str = "auto", local_files_only: bool = True) -> "Perceiver":
+def load(
+    name: str | Path,
+    *,
+    model: str | Path | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    local_files_only: bool = True,
+) -> Any:
     """Load a model by the name of shipped weights, a directory written by :meth:`Perceiver.save`, or a Hub id.
 
     Args:
-        name: what to load.
+        name: what to load. With ``model`` a system: "text4seg" or "text4seg++".
+        model: a multimodal language model that writes masks as text: a directory that training saved, or a base model
+            of transformers with its processor.
         device: "auto" takes a GPU when there is one.
         dtype: "auto", "fp32" or "bf16" (autocast; coordinates and scores stay fp32).
         local_files_only: never use the network; pass False to allow a download from the Hub.
+
+    Returns:
+        A :class:`Perceiver`, or a :class:`mvplm.text_perceiver.TextPerceiver`, which answers the same questions.
 
     Raises:
         ValueError: nothing of that name; the message lists what is shipped.
     """
     from mvplm.pretrained import load_perceiver
+    from mvplm.text_mask_files import is_text_directory, load_system, load_text_perceiver
 
+    if model is not None:
+        return load_system(str(name), model, device=device, dtype=dtype)
+    if is_text_directory(name):
+        return load_text_perceiver(name, device=device, dtype=dtype)
     return load_perceiver(name, device=device, dtype=dtype, local_files_only=local_files_only)
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -66,12 +67,12 @@ def run_training(
     Raises:
         ValueError: the output directory holds another run, or there is nothing to resume.
     """
+    if config.system == "text4seg":
+        from mvplm.text_mask_runs import run_text_training
+
+        return run_text_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
     out = Path(config.train.output)
-    out.mkdir(parents=True, exist_ok=True)
-    join_processes(config.train.device)
-    if config.train.auto_resume or started_again():
-        resume = resume or CheckpointStore(out / "checkpoints").latest() is not None
-    seed_everything(config.train.seed)
+    resume = start_run(config, resume=resume)
     tokenizer = build_tokenizer(config)
     model = build_model(config, tokenizer, adapters=False)
     if not resume:
@@ -100,9 +101,20 @@ def run_training(
         mixture=mixture,
         settings=build_trainer_settings(config),
         optimizer=build_optimizer_settings(config),
-        hooks=(*_standard_hooks(config, tokenizer, overwrite=overwrite), *hooks),
+        hooks=(*_mvplm_hooks(config, tokenizer, overwrite=overwrite), *hooks),
     )
     return trainer.train(resume_from=out / "checkpoints" if resume else None)
+
+
+def start_run(config: Config, *, resume: bool) -> bool:
+    """Make the output directory, join the other processes, seed; returns whether the run goes on from a checkpoint."""
+    out = Path(config.train.output)
+    out.mkdir(parents=True, exist_ok=True)
+    join_processes(config.train.device)
+    if config.train.auto_resume or started_again():
+        resume = resume or CheckpointStore(out / "checkpoints").latest() is not None
+    seed_everything(config.train.seed)
+    return resume
 
 
 def exit_code(summary: TrainSummary) -> int:
@@ -110,7 +122,27 @@ def exit_code(summary: TrainSummary) -> int:
     return 130 if summary.interrupted == "SIGINT" else 0
 
 
-def _standard_hooks(config: Config, tokenizer: PromptTokenizer, *, overwrite: bool) -> list[Hook]:
+def _mvplm_hooks(config: Config, tokenizer: PromptTokenizer, *, overwrite: bool) -> list[Hook]:
+    def extras(folder: Path) -> None:
+        tokenizer.save_pretrained(folder / TOKENIZER_DIR)
+
+    evaluate = _evaluation_function(config, tokenizer)
+    return standard_hooks(config, evaluate=evaluate, extras=extras, overwrite=overwrite)
+
+
+def standard_hooks(
+    config: Config,
+    *,
+    evaluate: Callable[[nn.Module], Mapping[str, float]],
+    extras: Callable[[Path], None],
+    overwrite: bool,
+) -> list[Hook]:
+    """Notes, logs, progress, evaluation, curves and checkpoints of a run.
+
+    Args:
+        config: the run. evaluate: metrics of the model. overwrite: see :func:`run_training`.
+        extras: writes what belongs to a checkpoint besides weights and configuration.
+    """
     from mvplm.visualize import plot_curves
 
     train = config.train
@@ -122,12 +154,12 @@ def _standard_hooks(config: Config, tokenizer: PromptTokenizer, *, overwrite: bo
         ProgressHook(),
     ]
     if train.eval_every and config.eval.sets:
-        hooks.append(EvalHook(_evaluation_function(config, tokenizer), every=train.eval_every))
+        hooks.append(EvalHook(evaluate, every=train.eval_every))
     hooks.append(CurvesHook(log, out / "curves.png", draw=plot_curves))
 
-    def extras(folder: Path) -> None:
+    def written(folder: Path) -> None:
         (folder / CONFIG_FILE).write_text(to_yaml(config), encoding="utf-8")
-        tokenizer.save_pretrained(folder / TOKENIZER_DIR)
+        extras(folder)
 
     hooks.append(
         CheckpointHook(
@@ -135,7 +167,7 @@ def _standard_hooks(config: Config, tokenizer: PromptTokenizer, *, overwrite: bo
             every=train.checkpoint_every or train.steps,
             keep=train.keep_checkpoints,
             overwrite=overwrite,
-            extras=extras,
+            extras=written,
         )
     )
     return hooks
@@ -204,11 +236,15 @@ def run_evaluation(
     return metrics
 
 
-def load_for_evaluation(config: Config, weights: str | Path | None) -> Perceiver:
+def load_for_evaluation(config: Config, weights: str | Path | None) -> Any:
     """A perceiver from a run's checkpoint, a model directory or a shipped name, with the settings of ``config``.
 
     The network of a checkpoint is that of ``config`` (see ``evaluation_config``).
     """
+    if config.system == "text4seg":
+        from mvplm.text_mask_runs import load_text_for_evaluation
+
+        return load_text_for_evaluation(config, weights)
     source = Path(weights or config.train.output)
     if (source / "checkpoints").is_dir() or source.name.startswith("step_"):
         checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
@@ -233,6 +269,6 @@ def adopt_settings(perceiver: Perceiver, config: Config) -> Perceiver:
     return perceiver
 
 
-def evaluate_perceiver(perceiver: Perceiver, config: Config, *, limit: int = 0) -> dict[str, float]:
+def evaluate_perceiver(perceiver: Any, config: Config, *, limit: int = 0) -> dict[str, float]:
     """Metrics of every set of ``config.eval``, names as in the metrics file."""
     return joined_metrics(evaluate_sets(perceiver, config, limit=limit))

@@ -30,6 +30,7 @@ from mvplm.config.model import (
 )
 from mvplm.config.presets import PRESETS, preset_tree
 from mvplm.config.schema import Config, cross_problems
+from mvplm.config.text_mask import SmallVlmConfig, TextMaskConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
 
 __all__ = [
@@ -60,9 +61,11 @@ __all__ = [
     "QueryConfig",
     "ResponseConfig",
     "SelectConfig",
+    "SmallVlmConfig",
     "SourceConfig",
     "StuffConfig",
     "TextConfig",
+    "TextMaskConfig",
     "TrainConfig",
     "config_hash",
     "cross_problems",

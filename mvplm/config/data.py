@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mvplm.config.base import Section, setting
+from mvplm.config.text_mask import MASK_FORMS
 
 TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "res", "gres", "rec", "caption")
 """Every task a sample can have."""
@@ -141,6 +142,7 @@ class SourceConfig(Section):
             (3 and up), one look per visit. Only for lists of names with the response "none".
         masks: learn masks where the data have them; False learns boxes alone, in half the time on CPUs.
         response: kind of response; None takes ``response.kind``.
+        form: kind of question to a model that writes masks; None takes the usual one of ``task``.
         nominal_records: number of records as published; only estimates of a run read it, where the data are not there.
     """
 
@@ -153,6 +155,7 @@ class SourceConfig(Section):
     windows: int = setting(1, low=1)
     masks: bool = True
     response: str | None = setting(None, choices=RESPONSES)
+    form: str | None = setting(None, choices=MASK_FORMS)
     nominal_records: int | None = setting(None, low=1)
 
 

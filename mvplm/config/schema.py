@@ -15,6 +15,7 @@ from mvplm.config.data import (
     VocabConfig,
 )
 from mvplm.config.model import ModelConfig
+from mvplm.config.text_mask import TextMaskConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
 
 
@@ -23,13 +24,16 @@ class Config(Section):
     """Everything a run needs. Every default is the published setting.
 
     Attributes:
+        system: "mvplm", the network of ``model``; or "text4seg", a language model that writes masks, ``text_mask``.
         behaviour: set of conventions the network follows: "paper", or "released", that of the public checkpoints. It
             gives the settings it stands for their values when a file is loaded; every one can be overridden.
+        text_mask: what the second system is; of the other settings it uses data, eval, optim, train and infer.
         model, image, boxes, prompt, response, names, vocab: what the network is and sees.
         match, loss, optim, train, data: how it is trained.
         eval, post, infer: how it is measured and run.
     """
 
+    system: str = setting("mvplm", choices=("mvplm", "text4seg"))
     behaviour: str = setting("paper", choices=tuple(BEHAVIOURS))
     model: ModelConfig = field(default_factory=ModelConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -46,6 +50,7 @@ class Config(Section):
     train: TrainConfig = field(default_factory=TrainConfig)
     post: PostConfig = field(default_factory=PostConfig)
     infer: InferConfig = field(default_factory=InferConfig)
+    text_mask: TextMaskConfig = field(default_factory=TextMaskConfig)
 
     @property
     def num_image_tokens(self) -> int:
@@ -63,6 +68,7 @@ class Config(Section):
 def cross_problems(config: Config) -> list[str]:
     """Sentences about settings that do not go together; empty when all is well."""
     found = _size_problems(config) + _released_problems(config) + _names_problems(config) + _windows_problems(config)
+    found += _text_mask_problems(config)
     query, select = config.model.query, config.model.select
     if select.enabled != (query.fusion != "base_only"):
         found.append(
@@ -168,6 +174,27 @@ def _windows_problems(config: Config) -> list[str]:
                 f"data.sources.{name}.windows is {source.windows}, which mirrors and crops pictures: that needs a task "
                 "about names and the response 'none'"
             )
+    return found
+
+
+def _text_mask_problems(config: Config) -> list[str]:
+    """Settings that only go with a language model that writes masks."""
+    if config.system == "mvplm":
+        return [
+            f"data.sources.{name}.form is {source.form!r}, which needs system 'text4seg'"
+            for name, source in config.data.sources.items()
+            if source.form is not None
+        ]
+    found = []
+    small, codec = config.text_mask.small, config.text_mask.codec
+    for key, divisor in (("width", "heads"), ("vision_width", "vision_heads"), ("image", "patch")):
+        if getattr(small, key) % getattr(small, divisor):
+            found.append(f"text_mask.small.{key} must be a multiple of text_mask.small.{divisor}")
+    boxes = [name for name, s in config.data.sources.items() if s.form == "ground" or (not s.form and s.task == "rec")]
+    if codec.startswith("isd_"):
+        found += [f"data.sources.{name} asks for boxes, which text_mask.codec {codec!r} cannot write" for name in boxes]
+    if config.text_mask.dtype == "bf16" and not config.text_mask.lora.rank:
+        found.append("text_mask.dtype 'bf16' keeps too few digits to train all weights: set text_mask.lora.rank")
     return found
 
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mvplm.prompts.plain import plain_backend
 from mvplm.prompts.templates import template_texts
 from mvplm.structures.choices import check_choice
 
@@ -47,7 +48,7 @@ class PromptTokenizer:
     """
 
     def __init__(self, tokenizer: Any, *, controls: Sequence[str] = PAPER_CONTROLS) -> None:
-        from tokenizers import AddedToken, Tokenizer
+        from tokenizers import AddedToken
 
         for control in controls:
             check_choice("control token", control, choices=(SUMMARY_TOKEN, PAD_TOKEN, SUFFIX_TOKEN))
@@ -66,9 +67,7 @@ class PromptTokenizer:
         self.pad_id: int = ids.get(PAD_TOKEN, self.end_id)
         self._added: dict[int, Any] = dict(self.tokenizer.added_tokens_decoder)
         self.vocab_size: int = max(self.tokenizer.get_vocab().values()) + 1
-        plain = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        plain["added_tokens"], plain["truncation"], plain["padding"] = [], None, None
-        self._plain = Tokenizer.from_str(json.dumps(plain))
+        self._plain = plain_backend(self.tokenizer)
         self._check_controls_are_text()
 
     def _check_controls_are_text(self) -> None:
@@ -197,25 +196,41 @@ def train_scenes_tokenizer(
     Raises:
         ValueError: ``vocab_size`` leaves no room for bytes and control tokens.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
     least = 257 + len(controls)
     if vocab_size < least:
         added = ", ".join(controls)
         raise ValueError(f"vocab_size must be at least {least} (256 bytes, end token, {added}), got {vocab_size}")
+    corpus = list(texts)
+    repeats = max(_TEMPLATE_REPEATS, len(corpus))
+    corpus += [text for text in template_texts() for _ in range(repeats)]
+    backend = byte_level_bpe(corpus, vocab_size=vocab_size - len(controls), specials=[END_TOKEN])
+    return PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_TOKEN), controls=controls)
+
+
+def byte_level_bpe(
+    texts: Iterable[str], *, vocab_size: int, specials: Sequence[str], single_digits: bool = False
+) -> Any:
+    """A byte-level BPE of ``tokenizers``, trained on texts; any other text still encodes.
+
+    Args:
+        texts: what to train on; the same texts give the same tokens.
+        vocab_size: number of ids, the 256 bytes and the special tokens included.
+        specials: special tokens, which get the first ids. single_digits: every digit is a token of its own.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    digits = pre_tokenizers.Digits(individual_digits=True)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_]) if single_digits else bytes_
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(controls),
-        special_tokens=[END_TOKEN],
+        vocab_size=vocab_size,
+        special_tokens=list(specials),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    corpus = list(texts)
-    repeats = max(_TEMPLATE_REPEATS, len(corpus))
-    backend.train_from_iterator(
-        [*corpus, *(text for text in template_texts() for _ in range(repeats))], trainer=trainer
-    )
-    return PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_TOKEN), controls=controls)
+    backend.train_from_iterator(list(texts), trainer=trainer)
+    return backend

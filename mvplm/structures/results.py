@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mvplm.structures.masks import encode_mask
+from mvplm.structures.written import WrittenAnswer
 
 
 @dataclass
@@ -88,9 +89,9 @@ class Perception:
         instances, panoptic, semantic: whichever the task gives.
         caption: what the model said it sees, or None.
         no_target: True when a sentence fits nothing in the image; presence: score in [0, 1] that something fits.
-        unparsed: True when the model answered in words that cannot be read as an answer.
         timings: seconds per step.
         display_score: least score of an instance that is drawn or told; never affects numbers.
+        written: the answer as text and how it was read, from models that write masks as text.
     """
 
     size: tuple[int, int]
@@ -101,11 +102,16 @@ class Perception:
     semantic: SemanticMap | None = None
     caption: str | None = None
     no_target: bool = False
-    unparsed: bool = False
     presence: float | None = None
     forced_summary: bool = False
     timings: dict[str, float] = field(default_factory=dict)
     display_score: float = 0.5
+    written: WrittenAnswer | None = None
+
+    @property
+    def unparsed(self) -> bool:
+        """Whether the model answered in words that cannot be read; such an answer never counts as "nothing fits"."""
+        return self.written is not None and self.written.status in ("unparsed", "invalid")
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready dictionary: boxes as XYXY pixels, masks as COCO RLE, maps as one RLE per segment."""
@@ -118,6 +124,8 @@ class Perception:
             "presence": self.presence,
             "timings": dict(self.timings),
         }
+        if self.written is not None:
+            out["written"] = vars(self.written)
         if self.instances is not None:
             out["instances"] = self._instance_dicts(self.instances)
         if self.panoptic is not None:

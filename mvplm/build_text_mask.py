@@ -1,0 +1,176 @@
+"""From a configuration to a model that writes masks as text, and what surrounds it. It builds; it runs nothing."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mvplm.build_training import training_records
+from mvplm.config import Config, SmallVlmConfig
+from mvplm.data.mask_mapper import MaskTextMapper
+from mvplm.data.mask_questions import QuestionMaker
+from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
+from mvplm.data.written import WrittenCollate
+from mvplm.engine import rank_and_world
+from mvplm.models.adapters import AdapterSettings
+from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
+from mvplm.models.text_mask.adapters import with_adapters
+from mvplm.models.text_mask.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.prompts.chat import ChatFrame
+from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES
+from mvplm.prompts.plain import PlainTokenizer
+from mvplm.textmask import Codec, get_codec
+
+
+@dataclass(frozen=True)
+class TextMaskSystem:
+    """A model with everything that makes batches for it.
+
+    Attributes:
+        model: the network. processor: Hugging Face's, with the tokens of masks. frame: of its chat template.
+        new_tokens: ids whose rows were added for masks.
+    """
+
+    model: TextMaskModel
+    processor: Any
+    frame: ChatFrame
+    new_tokens: list[int]
+
+    @property
+    def tokenizer(self) -> PlainTokenizer:
+        """The plain tokenizer."""
+        return self.model.tokenizer
+
+    def collate(self, config: Config) -> WrittenCollate:
+        """What makes batches, with the processor's arguments of a configuration."""
+        options = dict(config.text_mask.processor)
+        return WrittenCollate(self.processor, self.tokenizer, frame=self.frame, options=options)
+
+
+def build_codec(config: Config) -> Codec:
+    """How masks are spelled."""
+    settings = config.text_mask
+    return get_codec(settings.codec, grid=settings.grid or None, up=settings.up)
+
+
+def build_text_mask(config: Config, *, processor: Any = None, adapters: bool = True) -> TextMaskSystem:
+    """The system of a configuration: its base model, or the small one with random weights.
+
+    Args:
+        config: its settings.
+        processor: one that was saved with the tokens of masks; None takes the base's own.
+        adapters: attach the adapters that the configuration asks for.
+
+    Raises:
+        ValueError: the base cannot be read, or its processor has no chat template.
+    """
+    settings = config.text_mask
+    if settings.base is None:
+        model, processor = _small(settings.small, processor)
+    else:
+        model, processor = _base(settings.base, processor, dtype=settings.dtype)
+    return assemble(model, processor, config=config, adapters=adapters)
+
+
+def assemble(model: nn.Module, processor: Any, *, config: Config, adapters: bool = True) -> TextMaskSystem:
+    """The system around a model of ``AutoModelForImageTextToText`` and its processor; both get the tokens of masks."""
+    codec = build_codec(config)
+    new = add_mask_tokens(model, processor.tokenizer, codec=codec)
+    lora = config.text_mask.lora
+    if adapters and lora.rank:
+        settings = AdapterSettings(lora.rank, lora.alpha, dropout=lora.dropout, targets=tuple(lora.targets))
+        model = with_adapters(model, settings, new_tokens=new)
+    tokenizer = PlainTokenizer(processor.tokenizer)
+    frame = ChatFrame.of(processor, tokenizer)
+    ends = tuple(dict.fromkeys([frame.end, int(tokenizer.tokenizer.eos_token_id)]))
+    return TextMaskSystem(TextMaskModel(model, codec=codec, tokenizer=tokenizer, ends=ends), processor, frame, new)
+
+
+def read_base(place: str | Path, *, dtype: str = "fp32") -> nn.Module:
+    """A model of ``AutoModelForImageTextToText`` from a directory or the Hub's cache.
+
+    Raises:
+        ValueError: nothing there, or no model of that kind; the message names the place.
+    """
+    from transformers import AutoModelForImageTextToText
+
+    kept = torch.bfloat16 if dtype == "bf16" else torch.float32
+    return _read(partial(AutoModelForImageTextToText.from_pretrained, dtype=kept), place)
+
+
+def read_processor(place: str | Path) -> Any:
+    """A processor of ``AutoProcessor``; errors as for :func:`read_base`."""
+    from transformers import AutoProcessor
+
+    return _read(AutoProcessor.from_pretrained, place)
+
+
+def _read(read: Any, place: str | Path) -> Any:
+    try:
+        return read(str(place), local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{place} cannot be read as a multimodal model (AutoModelForImageTextToText with AutoProcessor): {error}"
+        ) from error
+
+
+def _base(place: str, processor: Any, *, dtype: str) -> "tuple[nn.Module, Any]":
+    return read_base(place, dtype=dtype), read_processor(place) if processor is None else processor
+
+
+def _small(small: SmallVlmConfig, processor: Any) -> "tuple[nn.Module, Any]":
+    values = {name: getattr(small, name) for name in SmallSizes.__dataclass_fields__}
+    sizes = SmallSizes(**values)
+    if processor is None:
+        processor = small_processor(small_tokenizer(_small_texts(), vocab_size=small.vocab_size), sizes)
+    return small_model(processor.tokenizer, sizes), processor
+
+
+def _small_texts() -> list[str]:
+    """What the small tokenizer learns its words from: scenes, and the fixed words of questions and answers."""
+    from mvplm.data.scenes import scene_texts
+    from mvplm.textmask.answer import NO_TARGET
+
+    fixed = [NO_TARGET, *(wording for wordings in TEMPLATES.values() for wording in wordings)]
+    texts = list(scene_texts())
+    return [*texts, *fixed * max(1, len(texts) // 20)]
+
+
+def build_mask_mapper(
+    config: Config, system: TextMaskSystem, *, task: str, form: str | None = None, training: bool = True
+) -> MaskTextMapper:
+    """From records to samples of a task; evaluation (not ``training``) asks and tells no answers."""
+    maker = QuestionMaker(build_codec(config), form or FORM_OF_TASK[task], training=training, answered=training)
+    return MaskTextMapper(
+        maker,
+        system.tokenizer,
+        task=task,
+        wordings=config.text_mask.wordings,
+        max_length=config.text_mask.max_length,
+        seed=config.train.seed,
+    )
+
+
+def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
+    """All training sources with a ratio above 0; among several processes, the share of this one."""
+    sources = []
+    for name, dataset in training_records(config).items():
+        source = config.data.sources[name]
+        sources.append(
+            MixSource(
+                name,
+                dataset,
+                build_mask_mapper(config, system, task=source.task, form=source.form),
+                ratio=source.ratio,
+                batch_size=source.batch_size,
+                questions=source.questions,
+            )
+        )
+    rank, world = rank_and_world()
+    mixture = TaskMixture(
+        sources, seed=config.train.seed, rank=rank, world=world, max_bad_share=config.data.max_bad_share
+    )
+    return TrainingMixture(mixture, system.collate(config))

@@ -1,0 +1,82 @@
+"""Settings of models that write masks as text. Source: Text4Seg and Text4Seg++, model and training settings."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from mvplm.config.base import Section, setting
+from mvplm.config.model import LoraConfig
+
+CODECS = ("isd_full", "isd_irle", "isd_rrle", "bsd", "bsd_bricks", "canvas")
+MASK_FORMS = (
+    "semantic.all",
+    "semantic.partial",
+    "semantic.conditional",
+    "refer.single",
+    "refer.general",
+    "reason.single",
+    "reason.multi",
+    "remote.refer",
+    "remote.reason",
+    "ground",
+    "vqa",
+)
+
+
+@dataclass
+class SmallVlmConfig(Section):
+    """A multimodal language model of transformers at toy size with random weights.
+
+    Attributes:
+        kind: architecture.
+        vocab_size: of its tokenizer, learned from the embedded dataset's texts; the tokens of masks come on top.
+        width, layers, heads, ffn, context: of the language model.
+        vision_width, vision_layers, vision_heads, vision_ffn: of the vision encoder.
+        patch: side of a patch in pixels. merge: so many patches a side make one visual token.
+        image: side in pixels for which positions are learned.
+    """
+
+    kind: str = setting("qwen3_vl", choices=("qwen2_vl", "qwen3_vl"))
+    vocab_size: int = setting(768, low=300)
+    width: int = setting(192, low=8)
+    layers: int = setting(6, low=1)
+    heads: int = setting(6, low=1)
+    ffn: int = setting(768, low=8)
+    context: int = setting(1024, low=64)
+    vision_width: int = setting(128, low=8)
+    vision_layers: int = setting(4, low=2)
+    vision_heads: int = setting(4, low=1)
+    vision_ffn: int = setting(384, low=8)
+    patch: int = setting(8, low=2)
+    merge: int = setting(2, low=1)
+    image: int = setting(192, low=16)
+
+
+@dataclass
+class TextMaskConfig(Section):
+    """A multimodal language model that writes masks as text.
+
+    Attributes:
+        base: directory or Hub id of a model of ``AutoModelForImageTextToText`` with its processor; None builds the
+            small one from ``small``.
+        small: its sizes.
+        codec: how masks are spelled. grid: cells a side of the picture or, with "canvas", of every mask; 0: the
+            codec's own. up: from cells to pixels.
+        processor: more arguments of the processor for pictures, such as ``{min_pixels: 614656}``.
+        wordings: so many of the three wordings of a question are used in training.
+        max_length: most ids of the questions and answers of a sample.
+        max_new_tokens: longest answer at inference.
+        dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
+        lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
+    """
+
+    base: str | None = None
+    small: SmallVlmConfig = field(default_factory=SmallVlmConfig)
+    codec: str = setting("bsd_bricks", choices=CODECS)
+    grid: int = setting(0, low=0, high=256)
+    up: str = setting("auto", choices=("auto", "bilinear", "nearest"))
+    processor: dict[str, Any] = field(default_factory=dict)
+    wordings: int = setting(3, low=1, high=3)
+    max_length: int = setting(4096, low=32)
+    max_new_tokens: int = setting(1024, low=8)
+    dtype: str = setting("fp32", choices=("fp32", "bf16"))
+    lora: LoraConfig = field(default_factory=LoraConfig)

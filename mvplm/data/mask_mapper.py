@@ -1,0 +1,128 @@
+"""From a record to a sample with questions and answers as ids."""
+
+import random
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mvplm.data.images import load_image
+from mvplm.data.mask_questions import AnsweredQuestion, QuestionMaker
+from mvplm.prompts.mask_tasks import TEMPLATES, wording_of
+from mvplm.prompts.plain import PlainTokenizer
+from mvplm.structures import Record
+from mvplm.structures.written import Turn, WrittenSample
+from mvplm.textmask import Codec, IsdCodec
+from mvplm.textmask.pieces import spell_ids
+
+
+class MaskTextMapper:
+    """Makes samples of one form of question.
+
+    The random generator of a sample is seeded by (seed, epoch, index) alone.
+
+    Args:
+        maker: makes the questions; in training its answers become ids.
+        tokenizer: plain, with the tokens of the codec.
+        task: public task, for what asks a mapper for it.
+        wordings: so many wordings are used in training; evaluation uses the first.
+        max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
+        seed: base of all draws.
+
+    Attributes:
+        vanished: targets left out so far because nothing of them is seen on the grid.
+    """
+
+    def __init__(
+        self,
+        maker: QuestionMaker,
+        tokenizer: PlainTokenizer,
+        *,
+        task: str,
+        wordings: int = 3,
+        max_length: int = 4096,
+        seed: int = 0,
+    ) -> None:
+        self.maker = maker
+        self.tokenizer = tokenizer
+        self.task = task
+        self.wordings = wordings
+        self.max_length = max_length
+        self.seed = seed
+        self.vanished = 0
+
+    def __call__(
+        self, record: Record, *, epoch: int = 0, index: int = 0, expression: int | None = None
+    ) -> WrittenSample:
+        """The sample with one question; ``expression`` None draws one where the form needs it.
+
+        Raises:
+            ValueError: the record does not fit the form, its picture cannot be read, or the answer is too long.
+        """
+        rng = random.Random(f"{self.seed}-{epoch}-{index}")
+        if expression is None and (fitting := self.maker.places(record)):
+            expression = rng.choice(fitting)
+        return self._sample(record, [self.turn(record, rng=rng, expression=expression)])
+
+    def several(self, record: Record, *, epoch: int = 0, index: int = 0, count: int) -> list[WrittenSample]:
+        """One sample with up to ``count`` questions about the picture, one after the other.
+
+        Raises:
+            ValueError: no question fits; the message is that of the first.
+        """
+        rng = random.Random(f"{self.seed}-{epoch}-{index}-several")
+        fitting = self.maker.places(record)
+        chosen: list[int | None] = [*rng.sample(fitting, min(count, len(fitting)))] if fitting else [None] * count
+        turns: list[Turn] = []
+        first: ValueError | None = None
+        room = self.max_length
+        for expression in chosen:
+            try:
+                turn = self.turn(record, rng=rng, expression=expression)
+            except ValueError as error:
+                first = first or error
+                continue
+            size = len(self.tokenizer.encode(turn.question)) + len(turn.answer or ())
+            if size <= room:
+                turns.append(turn)
+                room -= size
+        if not turns:
+            raise first or ValueError(f"image {record.image_id}: no question fits into {self.max_length} ids")
+        return [self._sample(record, turns)]
+
+    def turn(self, record: Record, *, rng: random.Random, expression: int | None) -> Turn:
+        """One question with the ids of its answer where it is told."""
+        made = self.ask(record, rng=rng, expression=expression)
+        self.vanished += made.vanished
+        answer = None if made.answer is None else tuple(answer_ids(made.answer, self.tokenizer, codec=self.maker.codec))
+        if answer is not None and len(answer) > self.max_length:
+            raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
+        return Turn(made.question, answer, made.names)
+
+    def ask(self, record: Record, *, rng: random.Random, expression: int | None) -> AnsweredQuestion:
+        """One question and its answer as text."""
+        wording = 0
+        if self.maker.training:
+            sample_id = f"{record.source}-{record.image_id}-{expression}-{self.maker.form}"
+            wording = wording_of(sample_id, min(self.wordings, len(TEMPLATES[self.maker.form])))
+        return self.maker(record, rng=rng, expression=expression, wording=wording)
+
+    def _sample(self, record: Record, turns: list[Turn]) -> WrittenSample:
+        return WrittenSample(_picture(record), record.image_id, self.maker.form, tuple(turns))
+
+
+def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:
+    """Ids of an answer, spelled as the codec reads them."""
+    if isinstance(codec, IsdCodec):
+        return list(tokenizer.encode(text, add_special_tokens=False))
+    return spell_ids(text, tokenizer, bricks=codec.bricks)
+
+
+def _picture(record: Record) -> Tensor:
+    """uint8 (3, H, W) at the original size."""
+    image = load_image(record.image)
+    if image.shape[:2] != tuple(record.size):
+        raise ValueError(
+            f"image {record.image_id}: the picture has size {image.shape[:2]}, the record says {tuple(record.size)}"
+        )
+    return torch.from_numpy(image).permute(2, 0, 1).contiguous()

@@ -1,0 +1,118 @@
+"""Samples with written answers to a batch: the processor takes the pictures, questions become ids piece by piece."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mvplm.data.collate import IGNORED
+from mvplm.prompts.chat import ChatFrame
+from mvplm.prompts.plain import PlainTokenizer
+from mvplm.structures.written import WrittenBatch, WrittenSample
+
+
+class WrittenCollate:
+    """Makes batches for models of ``AutoModelForImageTextToText``.
+
+    Only the fixed text before the first question goes through the processor; questions are read as plain text, so
+    nothing a user writes can become a picture or a control token.
+
+    Args:
+        processor: Hugging Face processor. tokenizer: its tokenizer, plain. frame: of its chat template.
+        options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
+    """
+
+    def __init__(
+        self, processor: Any, tokenizer: PlainTokenizer, *, frame: ChatFrame, options: dict[str, Any] | None = None
+    ) -> None:
+        self.processor = processor
+        self.tokenizer = tokenizer
+        self.frame = frame
+        self.options = dict(options or {})
+
+    def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch:
+        """The batch of B samples, padded on the left.
+
+        Raises:
+            ValueError: no samples, or some with open answers and some without.
+        """
+        samples = list(samples)
+        answered = {sample.turns[-1].answer is not None for sample in samples}
+        if len(answered) != 1:
+            raise ValueError("a batch needs samples, either all with answers or all without")
+        inputs = self._pictures(samples)
+        given = inputs["attention_mask"].bool()
+        texts = [self._text(sample) for sample in samples]
+        longest = max(int(given[row].sum()) + len(text.ids) for row, text in enumerate(texts))
+
+        def joined(name: str, tails: Sequence[Sequence[int]], *, fill: int) -> Tensor:
+            heads = [inputs[name][row][given[row]] for row in range(len(samples))]
+            whole = [torch.cat([head, head.new_tensor(tail)]) for head, tail in zip(heads, tails, strict=True)]
+            return _pad_left(whole, longest, fill=fill)
+
+        ids = [text.ids for text in texts]
+        padded = {
+            name: joined(name, ids if name == "input_ids" else [[fill] * len(row) for row in ids], fill=pad)
+            for name, fill, pad in (
+                ("input_ids", 0, self.tokenizer.pad_id),
+                ("mm_token_type_ids", 0, 0),
+                ("token_type_ids", 0, 0),
+                ("attention_mask", 1, 0),
+            )
+            if name in inputs
+        }
+        labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
+        return WrittenBatch(
+            {**inputs, **padded},
+            _pad_left(labels, longest, fill=IGNORED) if answered == {True} else None,
+            max(map(len, labels)),
+            samples,
+        )
+
+    def _pictures(self, samples: Sequence[WrittenSample]) -> dict[str, Tensor]:
+        """Arguments of the model for pictures and the text before the questions, padded on the left."""
+        pictures = [Image.fromarray(sample.image.permute(1, 2, 0).numpy()) for sample in samples]
+        found = self.processor(
+            images=pictures,
+            text=[self.frame.before] * len(samples),
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+            **self.options,
+        )
+        return dict(found)
+
+    def _text(self, sample: WrittenSample) -> "_Text":
+        """What stands after the head of a sample."""
+        text = _Text()
+        for place, turn in enumerate(sample.turns):
+            if place:
+                text.add(self.frame.between)
+            text.add([*self.tokenizer.encode(turn.question), *self.frame.after])
+            if turn.answer is not None:
+                text.add([*turn.answer, self.frame.end], learned=True)
+        return text
+
+
+@dataclass
+class _Text:
+    """Ids and, in lock-step, what is learned of them."""
+
+    ids: list[int] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+
+    def add(self, ids: Sequence[int], *, learned: bool = False) -> None:
+        self.ids += ids
+        self.labels += ids if learned else [IGNORED] * len(ids)
+
+
+def _pad_left(rows: Sequence[Tensor], length: int, *, fill: int) -> Tensor:
+    """Rows (T_i,) as (B, length)."""
+    out = torch.full((len(rows), length), fill, dtype=rows[0].dtype)
+    for row, values in zip(out, rows, strict=True):
+        if len(values):
+            row[-len(values) :] = values
+    return out

@@ -1,0 +1,67 @@
+"""Any multimodal language model as a segmenter: it learns to write answers that a codec turns into masks."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mvplm.models.text_mask.scores import AnswerScores, answer_scores
+from mvplm.models.text_mask.writing import Written, write
+from mvplm.structures.written import WrittenBatch
+from mvplm.textmask import Codec, TextMaskResult
+
+_IGNORED = -100
+
+
+class TextMaskModel(nn.Module):
+    """A model of ``AutoModelForImageTextToText`` with the codec of its answers.
+
+    Source: Text4Seg and Text4Seg++, next-token prediction of masks as text.
+
+    Args:
+        model: the multimodal language model, or one with adapters.
+        codec: how masks are spelled.
+        tokenizer: its tokenizer, plain; has the tokens of the codec.
+        ends: ids that end an answer; the first is the one that is learned.
+    """
+
+    def __init__(self, model: nn.Module, *, codec: Codec, tokenizer: Any, ends: Sequence[int]) -> None:
+        super().__init__()
+        self.model = model
+        self.codec = codec
+        self.tokenizer = tokenizer
+        self.ends = tuple(ends)
+
+    def caption_loss(self, batch: WrittenBatch) -> Tensor:
+        """Mean cross-entropy of the answers' ids and end tokens, a scalar; the trainer calls it for text.
+
+        Raises:
+            ValueError: a batch with open answers.
+        """
+        if batch.labels is None:
+            raise ValueError("a batch with open answers cannot be learned from")
+        output = self.model(**batch.inputs, logits_to_keep=batch.tail + 1, use_cache=False)
+        logits = output.logits[:, :-1].float()
+        labels = batch.labels[:, -batch.tail :]
+        return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED)
+
+    def write(self, batch: WrittenBatch, *, max_new_tokens: int, processors: Sequence[Any] = ()) -> list[Written]:
+        """Greedy answers of a batch with open answers; see :func:`mvplm.models.text_mask.writing.write`."""
+        with torch.inference_mode():
+            return write(
+                self.model,
+                batch.inputs,
+                ends=self.ends,
+                pad=self.tokenizer.pad_id,
+                max_new_tokens=max_new_tokens,
+                processors=processors,
+            )
+
+    def read(self, written: Written, size: tuple[int, int], **options: Any) -> TextMaskResult:
+        """Masks of an answer at (H, W); options as for the codec's ``decode_ids``."""
+        return self.codec.decode_ids(written.ids, size, tokenizer=self.tokenizer, **options)
+
+    def scores(self, written: Written, result: TextMaskResult) -> AnswerScores:
+        """How sure the model was of every instance of an answer."""
+        return answer_scores(written, result, tokenizer=self.tokenizer)

@@ -1,0 +1,95 @@
+"""Questions with written answers: samples and batches for models that answer in text, and what they wrote."""
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and the ids of its answer, without the end token; None where the model is to write it.
+
+    Attributes:
+        names: what is asked for: names of classes, the one expression, or nothing.
+    """
+
+    question: str
+    answer: tuple[int, ...] | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass
+class WrittenSample:
+    """A picture and what is said about it.
+
+    Attributes:
+        image: (3, H, W) uint8 RGB at its original size. image_id: for messages and results.
+        form: kind of question, such as "refer.general". turns: at least one; all answered, or one open.
+    """
+
+    image: Tensor
+    image_id: int | str
+    form: str
+    turns: tuple[Turn, ...]
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.uint8:
+            raise ValueError(f"image must be uint8 (3, H, W), got {self.image.dtype} {tuple(self.image.shape)}")
+        if not self.turns or any(turn.answer is None for turn in self.turns[:-1]):
+            raise ValueError(f"image {self.image_id}: a sample needs turns, and only the last answer may be open")
+
+
+@dataclass
+class WrittenBatch:
+    """Samples padded together, text on the left.
+
+    Attributes:
+        inputs: arguments of the model by name: ``input_ids`` (B, T), ``attention_mask`` (B, T), pictures.
+        labels: (B, T) int64, the token where it is learned and -100 elsewhere; None when answers are open.
+        tail: so many last positions hold every label; a host integer.
+        samples: the B samples.
+    """
+
+    inputs: dict[str, Any]
+    labels: Tensor | None
+    tail: int
+    samples: list[WrittenSample]
+    family: str = field(default="caption", init=False)
+
+    @property
+    def image_ids(self) -> list[int | str]:
+        """B ids."""
+        return [sample.image_id for sample in self.samples]
+
+    @property
+    def original_sizes(self) -> list[tuple[int, int]]:
+        """B pairs (H, W)."""
+        return [(int(sample.image.shape[1]), int(sample.image.shape[2])) for sample in self.samples]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: torch.device | str) -> "WrittenBatch":
+        """The same batch with its tensors on ``device``."""
+        moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.inputs.items()}
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, inputs=moved, labels=labels)
+
+
+@dataclass(frozen=True)
+class WrittenAnswer:
+    """What a model wrote, and how it was read.
+
+    Attributes:
+        text: the whole answer. status: ``ok``, ``repaired``, ``truncated``, ``no_target``, ``unparsed`` or
+            ``invalid``; see :class:`mvplm.textmask.TextMaskResult`. repairs: what was repaired, and how often.
+        tokens: number of tokens written. finished: whether the model ended the answer itself.
+    """
+
+    text: str
+    status: str
+    repairs: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+    finished: bool = True

@@ -1,0 +1,141 @@
+"""Models that write masks, on disk: configuration, processor, weights or adapters, and what they mean together with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mvplm.build_text_mask import TextMaskSystem, assemble, build_text_mask, read_base, read_processor
+from mvplm.config import Config, load_config, to_yaml
+from mvplm.config.base import near
+from mvplm.engine import native_bf16
+from mvplm.prompts.mask_tasks import TEMPLATE_VERSION
+from mvplm.text_perceiver import TextPerceiver
+from mvplm.textmask.answer import TAGS
+from mvplm.textmask.bricks import BRICKS
+
+CONFIG_FILE, FORMAT_FILE = "config.yaml", "text_mask.json"
+PROCESSOR_DIR, MODEL_DIR, ADAPTER_DIR = "processor", "model", "adapter"
+SYSTEMS = {"text4seg": ("isd_rrle", 16), "text4seg++": ("bsd_bricks", 64)}
+"""Codec and cells a side of the published systems."""
+
+
+def describe_format(system: TextMaskSystem, config: Config) -> dict[str, Any]:
+    """What answers of a model mean only together with, JSON-ready: stored beside it and compared when it is loaded."""
+    codec = system.model.codec
+    vocabulary = system.tokenizer.get_vocab()
+    return {
+        "codec": codec.name,
+        "grid": list(codec.grid),
+        "row_sep": getattr(codec, "row_sep", None),
+        "template_version": TEMPLATE_VERSION,
+        "tokens": {token: vocabulary[token] for token in (*TAGS, *BRICKS) if token in vocabulary},
+        "new_tokens": list(system.new_tokens),
+        "tokenizer_sha256": system.tokenizer.hash(),
+        "base": config.text_mask.base,
+    }
+
+
+def save_text_perceiver(perceiver: TextPerceiver, directory: str | Path) -> Path:
+    """Write a model directory; see :meth:`TextPerceiver.save`. With adapters the base stays where it is."""
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    system, model = perceiver.system, perceiver.model.model
+    (folder / CONFIG_FILE).write_text(to_yaml(perceiver.config), encoding="utf-8")
+    described = describe_format(system, perceiver.config)
+    (folder / FORMAT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
+    if perceiver.config.text_mask.lora.rank and perceiver.config.text_mask.base is not None:
+        model.save_pretrained(str(folder / ADAPTER_DIR), save_embedding_layers=False)
+    else:
+        whole = model.merge_and_unload() if perceiver.config.text_mask.lora.rank else model
+        whole.save_pretrained(str(folder / MODEL_DIR))
+    return folder
+
+
+def is_text_directory(name: str | Path) -> bool:
+    """Whether a directory was written by :func:`save_text_perceiver`."""
+    return (Path(name) / FORMAT_FILE).is_file()
+
+
+def load_text_perceiver(folder: str | Path, *, device: str = "auto", dtype: str = "auto") -> TextPerceiver:
+    """A model from a directory of :func:`save_text_perceiver`.
+
+    Raises:
+        ValueError: it is none, its base is not there, or tokens, profile or wording are not those it was saved with.
+    """
+    folder = Path(folder)
+    if not is_text_directory(folder):
+        raise ValueError(f"{folder} has no {FORMAT_FILE}: it is not a saved model that writes masks as text")
+    config = load_config(folder / CONFIG_FILE)
+    stored = json.loads((folder / FORMAT_FILE).read_text(encoding="utf-8"))
+    processor = read_processor(folder / PROCESSOR_DIR)
+    settings = config.text_mask
+    if (folder / MODEL_DIR).is_dir():
+        system = assemble(read_base(folder / MODEL_DIR), processor, config=config, adapters=False)
+    else:
+        system = _with_adapters(folder, config, processor=processor)
+    found = describe_format(system, config)
+    wrong = [
+        f"{key}: expected {stored.get(key)!r}, got {found[key]!r}"
+        for key in found
+        if key != "new_tokens" and stored.get(key) != found[key]
+    ]
+    if wrong:
+        raise ValueError(f"{folder} is not what it was saved as: {'; '.join(wrong)[:500]}")
+    return placed(system, config, device=device, dtype=dtype if dtype != "auto" else settings.dtype)
+
+
+def _with_adapters(folder: Path, config: Config, *, processor: Any) -> TextMaskSystem:
+    """The base with the adapters of a directory."""
+    from peft import PeftModel
+
+    base = config.text_mask.base
+    if base is None or not (folder / ADAPTER_DIR).is_dir():
+        raise ValueError(f"{folder} has neither {MODEL_DIR} nor {ADAPTER_DIR} with text_mask.base in its configuration")
+    # The base's own processor tells which tokens are new, so that rows are started as they were in training.
+    plain = build_text_mask(config, adapters=False)
+    plain.model.model = PeftModel.from_pretrained(plain.model.model, str(folder / ADAPTER_DIR))
+    return TextMaskSystem(plain.model, processor, plain.frame, plain.new_tokens)
+
+
+def load_system(name: str, model: str | Path, *, device: str = "auto", dtype: str = "auto") -> TextPerceiver:
+    """A published system around a model.
+
+    Args:
+        name: "text4seg" or "text4seg++". model: a saved directory, or a base model with its processor, whose new
+            tokens mean nothing until it is trained.
+        device, dtype: see :func:`mvplm.load`.
+
+    Raises:
+        ValueError: an unknown system, or a saved model of the other one.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"unknown system {name!r}{near(name, list(SYSTEMS))}; choose one of {', '.join(SYSTEMS)}")
+    codec, grid = SYSTEMS[name]
+    if is_text_directory(model):
+        perceiver = load_text_perceiver(model, device=device, dtype=dtype)
+        written = perceiver.model.codec.name
+        if written.startswith("isd_") != codec.startswith("isd_"):
+            other = next(other for other in SYSTEMS if other != name)
+            raise ValueError(f"{model} writes {written!r} answers: load it as {other!r}, or by its directory alone")
+        return perceiver
+    config = load_config(
+        None,
+        [
+            "system=text4seg",
+            f"text_mask.base={json.dumps(str(model))}",
+            f"text_mask.codec={codec}",
+            f"text_mask.grid={grid}",
+        ],
+    )
+    return placed(build_text_mask(config), config, device=device, dtype="fp32" if dtype == "auto" else dtype)
+
+
+def placed(system: TextMaskSystem, config: Config, *, device: str, dtype: str) -> TextPerceiver:
+    """A perceiver on its device: "auto" takes a GPU when there is one."""
+    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    half = dtype == "bf16" and native_bf16(place)
+    system.model.to(place)
+    return TextPerceiver(system, config=config, dtype="bf16" if half else "fp32")

@@ -1,0 +1,89 @@
+"""Whole runs of models that write masks as text: training and what evaluation loads. ``runs`` calls nothing else."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mvplm.build_text_mask import TextMaskSystem, build_mask_mixture, build_text_mask, read_processor
+from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
+from mvplm.config import Config
+from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights, open_checkpoint
+from mvplm.pretrained import WEIGHTS_FILE
+from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
+from mvplm.text_mask_files import PROCESSOR_DIR, is_text_directory, load_text_perceiver, placed
+from mvplm.text_perceiver import TextPerceiver
+
+AVERAGE_FILE = "ema.safetensors"
+
+
+def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
+    """Train a model that writes masks; see :func:`mvplm.runs.run_training`.
+
+    The model of the last step lies in ``model`` of the output directory, ready for ``mvplm.load``.
+    """
+    out = Path(config.train.output)
+    resume = start_run(config, resume=resume)
+    system = build_text_mask(config)
+    model = system.model
+    if config.train.init_from and not resume:
+        start = Path(config.train.init_from)
+        load_weights(model, start / WEIGHTS_FILE if start.is_dir() else start, skip=config.train.init_skip)
+    freeze(model, config.train.freeze)
+    if config.train.gradient_checkpointing:
+        model.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.model.enable_input_require_grads()
+
+    def extras(folder: Path) -> None:
+        system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
+
+    trainer = Trainer(
+        model,
+        _no_criterion,
+        weights=build_weights(config),
+        mixture=build_mask_mixture(config, system),
+        settings=build_trainer_settings(config),
+        optimizer=build_optimizer_settings(config),
+        hooks=(
+            *standard_hooks(config, evaluate=_evaluation(config, system), extras=extras, overwrite=overwrite),
+            *hooks,
+        ),
+    )
+    summary = trainer.train(resume_from=out / "checkpoints" if resume else None)
+    if trainer.is_main and summary.step >= config.train.steps:
+        with trainer.evaluation_model():
+            TextPerceiver(system, config=config).save(out / "model")
+    return summary
+
+
+def _no_criterion(output: Any, batch: Any) -> dict[str, Tensor]:
+    raise AssertionError("models that write masks have one loss, that of their answers")
+
+
+def _evaluation(config: Config, system: TextMaskSystem) -> Callable[[nn.Module], Mapping[str, float]]:
+    def evaluate(_: nn.Module) -> Mapping[str, float]:
+        return evaluate_perceiver(TextPerceiver(system, config=config), config)
+
+    return evaluate
+
+
+def load_text_for_evaluation(config: Config, weights: str | Path | None) -> TextPerceiver:
+    """A perceiver from a run's newest checkpoint (averaged weights when there are any) or a model directory."""
+    source = Path(weights or config.train.output)
+    if is_text_directory(source):
+        perceiver = load_text_perceiver(source, device=config.train.device)
+        perceiver.config.infer, perceiver.config.eval.res_protocol = config.infer, config.eval.res_protocol
+        perceiver.config.text_mask.max_new_tokens = config.text_mask.max_new_tokens
+        return perceiver
+    checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
+    processor = read_processor(checkpoint.path / PROCESSOR_DIR)
+    # With a base, the base's own processor tells which tokens are new; both end with the same ids.
+    system = build_text_mask(config, processor=processor if config.text_mask.base is None else None)
+    load_weights(system.model, checkpoint.path / WEIGHTS_FILE)
+    average = checkpoint.path / AVERAGE_FILE
+    if average.is_file():
+        load_weights(system.model, average, allow_missing=("",))
+    device = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
+    return placed(system, config, device=device, dtype="fp32")
