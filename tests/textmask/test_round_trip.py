@@ -197,6 +197,11 @@ def test_a_later_label_wins_and_is_counted():
     assert found.overlaps == 4 and found.classes.tolist() == [[0] * 4] * 2 + [[1] * 4] * 2
 
 
+def test_the_last_mask_wins_although_its_label_came_first():
+    found = get_codec("isd_rrle", grid=2).label_grid(np.ones((3, 2, 2), bool), ["a", "b", "a"])
+    assert found.overlaps == 4 and found.labels == ["a", "b"] and not found.classes.any()
+
+
 def test_regions_are_numbered_in_the_order_of_their_boxes():
     masks_ = np.zeros((2, 64, 64), bool)
     masks_[0, 30:40, 30:40], masks_[1, :5, :5] = True, True
