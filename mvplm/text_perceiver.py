@@ -157,7 +157,7 @@ class TextPerceiver:
                 listed=task in WORD_TASKS,
                 box_only=sample.form in BOX_FORMS,
             )
-            found.append(perceive_answer(self.model, looked.written[row], asked))
+            found.append(perceive_answer(self.model, looked.written[row], asked=asked))
         seconds = time.perf_counter() - started
         for perception in found:
             perception.display_score = self.config.post.display_score

@@ -42,7 +42,7 @@ def told(perceiver: TextPerceiver, text: str, asked: Asked, *, sure: float = 0.5
 
     ids = answer_ids(text, perceiver.system.tokenizer, codec=perceiver.model.codec)
     written = Written(ids, [float(np.log(sure))] * len(ids), [True] * len(ids), True)
-    return perceive_answer(perceiver.model, written, asked)
+    return perceive_answer(perceiver.model, written, asked=asked)
 
 
 def iou(one: torch.Tensor, other: np.ndarray) -> float:

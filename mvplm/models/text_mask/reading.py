@@ -34,7 +34,7 @@ class Asked:
     box_only: bool = False
 
 
-def perceive_answer(model: TextMaskModel, written: Written, asked: Asked) -> Perception:
+def perceive_answer(model: TextMaskModel, written: Written, *, asked: Asked) -> Perception:
     """The result of one answer.
 
     A result without instances always says why: ``no_target``, or the status of ``written``.
