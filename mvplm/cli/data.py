@@ -8,6 +8,7 @@ import typer
 
 from mvplm.cli.guard import say
 from mvplm.cli.leaks import leaks
+from mvplm.cli.msswift import export_msswift
 
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
@@ -249,6 +250,10 @@ COMMANDS = {
     "scenes": (scenes, "mvplm data scenes --out datasets/scenes --num 200 --seed 1 --split train"),
     "masks": (masks, "mvplm data masks coco_folder split=train --root my_data --weights my_model --out masks.json"),
     "export": (export, "mvplm data export scenes/val num=50 --out datasets/my_data --split val"),
+    "export-msswift": (
+        export_msswift,
+        "mvplm data export-msswift scenes/train role=referring num=50 --form refer.general --out swift_data",
+    ),
     "make-refs": (
         make_refs,
         "mvplm data make-refs --dataset coco_folder -o split=train --root my_data --out refs.json",

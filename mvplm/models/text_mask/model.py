@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mvplm.models.text_mask.scores import AnswerScores, answer_scores
 from mvplm.models.text_mask.writing import Written, write
+from mvplm.structures.processes import mean_over_processes
 from mvplm.structures.written import WrittenBatch
 from mvplm.textmask import Codec, TextMaskResult
 
@@ -36,6 +37,8 @@ class TextMaskModel(nn.Module):
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the answers' ids and end tokens, a scalar; the trainer calls it for text.
 
+        Every token counts the same, in whatever process it is.
+
         Raises:
             ValueError: a batch with open answers.
         """
@@ -44,7 +47,10 @@ class TextMaskModel(nn.Module):
         output = self.model(**batch.inputs, logits_to_keep=batch.tail + 1, use_cache=False)
         logits = output.logits[:, :-1].float()
         labels = batch.labels[:, -batch.tail :]
-        return nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED)
+        total = nn.functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
+        )
+        return total / mean_over_processes((labels != _IGNORED).sum().float())
 
     def write(self, batch: WrittenBatch, *, max_new_tokens: int, processors: Sequence[Any] = ()) -> list[Written]:
         """Greedy answers of a batch with open answers; see :func:`mvplm.models.text_mask.writing.write`."""
