@@ -71,6 +71,13 @@ class DrawnAnswers:
                 if task in self._savers:
                     self._savers[task].write(record, answers, expression=expression, place=index)
 
+    def finish(self) -> None:
+        """Work out what an evaluation writes: results, intervals and tables."""
+        for evaluator in self._evaluators.values() if self._measured else ():
+            evaluator.compute()
+            evaluator.intervals()
+            evaluator.tables()
+
     def _answer(self, asked: str, index: int) -> Perception:
         answer = Perception(SIZE, asked, list(self._vocabulary.names))
         shifted = torch.from_numpy(np.roll(self._maps[index % DRAWN], index % 19, axis=1))

@@ -86,13 +86,18 @@ SETS = (
 def test_every_metric_is_computed(catalog: None):
     config = tiny_config(*SETS, "infer.mode=skip")
     metrics = evaluate_perceiver(build_tiny(2, "infer.mode=skip"), config)
-    assert {name.split("/")[0] for name in metrics} == {"panoptic", "semantic", "detection", "referring", "rec", "grec"}
+    words, sentences = {"panoptic", "semantic", "detection"}, {"referring", "rec", "rec_from_mask", "grec"}
+    assert {name.split("/")[0] for name in metrics} == words | sentences
     assert all(0 <= value <= 100 for value in metrics.values())
 
 
 def test_the_truth_scores_100_on_photos(catalog: None, perceiver: Perceiver):
     metrics = evaluate_perceiver(TruthTeller(perceiver), tiny_config(*SETS))
-    assert {name: value for name, value in metrics.items() if value != pytest.approx(100)} == {}
+    # One find, or ten, per picture and class do not reach all of them.
+    assert {name.rpartition("_")[2] for name, value in metrics.items() if value != pytest.approx(100)} <= {
+        "AR1",
+        "AR10",
+    }
 
 
 def test_the_grayscale_photo_is_answered_at_its_own_size(photos: dict[str, list[Record]], perceiver: Perceiver):

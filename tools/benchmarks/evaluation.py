@@ -1,8 +1,9 @@
 """Memory that evaluation keeps while pictures pass, and its share of the time beside inference.
 
 Memory: drawn answers about pictures of 640 x 480 go through a metric or writer in a process of its own; what counts is
-by how much its largest resident size grows after the first 100. Time: one evaluation of coco_mini's pictures with the
-shipped tiny model, what is spent on measuring and writing over what is spent on answering.
+by how much its largest resident size grows after the first 100, results, intervals and tables included. Time: one
+evaluation of coco_mini's pictures with the shipped tiny model, what is spent on measuring and writing over what is
+spent on answering.
 
 Example: python tools/benchmark.py evaluation --pictures 5000 --shared ../shared/data
 """
@@ -59,7 +60,7 @@ def _memory(part: str, *, count: int, warm: int, quick: bool) -> Row:
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ValueError(f"measuring {part} failed: {done.stderr.strip().splitlines()[-1]}")
-    detail = f"growth of the largest resident size after {warm} of {count} pictures, update alone"
+    detail = f"growth of the largest resident size after {warm} of {count} pictures, to the end"
     bar = "<= 200" if part == "all" and not quick else ""
     return Row(f"memory: {part}", float(done.stdout.split()[-1]), "MiB", bar, detail)
 
@@ -78,6 +79,7 @@ def growth(part: str, count: int, *, warm: int = WARM) -> float:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             for index in range(warm, count):
                 drawn.update(index)
+            drawn.finish()
             return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10
 
 
