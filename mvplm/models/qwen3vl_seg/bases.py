@@ -70,24 +70,20 @@ _SIZES: dict[str, dict[str, Any]] = {
         },
         "tied": False,
         "ids": {"image_token_id": 500, "video_token_id": 501, "vision_start_token_id": 502, "vision_end_token_id": 503},
+        "decoder": {
+            "width": 32,
+            "layers": 1,
+            "heads": 4,
+            "ffn": 64,
+            "position_grid": 8,
+            "bands": 8,
+            "stem_channels": (8, 16, 16),
+        },
     },
 }
 _PREFIX = "qwen3vl-seg-"
 NAMES = tuple(_PREFIX + size for size in _SIZES)
 """Names of the architectures."""
-
-DECODER_SETTINGS: dict[str, dict[str, Any]] = {name: {} for name in NAMES if name != "qwen3vl-seg-tiny"} | {
-    "qwen3vl-seg-tiny": {
-        "width": 32,
-        "layers": 1,
-        "heads": 4,
-        "ffn": 64,
-        "position_grid": 8,
-        "bands": 8,
-        "stem_channels": (8, 16, 16),
-    }
-}
-"""Settings of each architecture's mask decoder that differ from the defaults."""
 
 
 def base_config(name: str) -> Any:
@@ -106,14 +102,28 @@ def base_config(name: str) -> Any:
     return family(text_config=text, vision_config=vision, tie_word_embeddings=size["tied"], **size.get("ids", {}))
 
 
+def decoder_settings(name: str) -> dict[str, Any]:
+    """Settings of an architecture's mask decoder that differ from the defaults.
+
+    Raises:
+        ValueError: unknown name; the message lists the known ones.
+    """
+    check_choice("model", name, choices=NAMES)
+    return dict(_SIZES[name.removeprefix(_PREFIX)].get("decoder", {}))
+
+
 def base_model(config: Any) -> Any:
     """The base model of a configuration with random weights on the current default device.
 
     Raises:
         ValueError: the configuration is not that of a Qwen3-VL.
     """
-    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-    from transformers import Qwen3VLMoeConfig, Qwen3VLMoeForConditionalGeneration
+    from transformers import (
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+        Qwen3VLMoeConfig,
+        Qwen3VLMoeForConditionalGeneration,
+    )
 
     if isinstance(config, Qwen3VLConfig):
         return Qwen3VLForConditionalGeneration(config)

@@ -17,6 +17,7 @@ from mvplm.models.qwen3vl_seg.memory import SpatialMemory
 from mvplm.models.qwen3vl_seg.pixels import BoxGuidedFusion
 from mvplm.models.qwen3vl_seg.queries import QueryDecoder, SpatialSemanticQuery
 from mvplm.models.qwen3vl_seg.settings import DecoderSettings
+from mvplm.structures.choices import check_choice
 
 
 class BoxGuidedMaskDecoder(nn.Module):
@@ -55,15 +56,16 @@ class BoxGuidedMaskDecoder(nn.Module):
         text, vision = getattr(config, "text_config", None), getattr(config, "vision_config", None)
         if text is None or not hasattr(vision, "deepstack_visual_indexes"):
             raise ValueError(f"expected the configuration of a Qwen3-VL, got {type(config).__name__}")
-        if vision.patch_size * vision.spatial_merge_size != STRIDE:
-            raise ValueError(
-                f"patch_size * spatial_merge_size must be {STRIDE}, got {vision.patch_size} * {vision.spatial_merge_size}"
-            )
+        stride = vision.patch_size * vision.spatial_merge_size
+        if stride != STRIDE:
+            raise ValueError(f"patch_size * spatial_merge_size must be {STRIDE}, got {stride}")
         if vision.out_hidden_size != text.hidden_size:
             raise ValueError(
                 "vision_config.out_hidden_size must equal text_config.hidden_size, "
                 f"got {vision.out_hidden_size} and {text.hidden_size}"
             )
+        for key in settings:
+            check_choice("decoder setting", key, choices=DecoderSettings.__dataclass_fields__)
         levels = len(vision.deepstack_visual_indexes) + 1
         return cls(text.hidden_size, levels, settings=DecoderSettings(**settings))
 

@@ -45,10 +45,8 @@ def pooled_features(logits: Tensor, pixels: Tensor) -> Tensor:
     """
     weights = logits.float().sigmoid().flatten(1)
     features = pixels.float().flatten(2)
-    if features.shape[0] == 1:
-        sums = weights @ features[0].T
-    else:
-        sums = torch.einsum("kn,kdn->kd", weights, features)
+    shared = features.shape[0] == 1
+    sums = weights @ features[0].T if shared else torch.einsum("kn,kdn->kd", weights, features)
     return sums / (weights.sum(1, keepdim=True) + _POOL_EPS)
 
 

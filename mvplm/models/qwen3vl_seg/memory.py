@@ -1,4 +1,4 @@
-"""Multi-scale spatial feature injection: levels of the vision tower, language states and positions become one memory."""
+"""Multi-scale spatial feature injection: levels of the vision tower, language states and positions in one memory."""
 
 import torch
 from torch import Tensor, nn
