@@ -87,8 +87,14 @@ def find_objects(answer: str, *, keys: Sequence[str], repairs: Counter[str]) -> 
 
 
 def _holds_objects(value: dict[str, Any]) -> bool:
-    lists = [member if isinstance(member, list) else [member] for member in value.values()]
-    return any(isinstance(member, dict | list) for members in lists for member in members)
+    inside = list(value.values())
+    while inside:
+        member = inside.pop()
+        if isinstance(member, dict):
+            return True
+        if isinstance(member, list):
+            inside.extend(member)
+    return False
 
 
 def _object_at(answer: str, place: int, *, repairs: Counter[str]) -> tuple[dict[str, Any] | None, int]:
