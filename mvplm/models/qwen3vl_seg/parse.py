@@ -21,8 +21,8 @@ MASK_TOKEN = "<mask_token>"
 MASK_TEXT = f"<mask_start>{MASK_TOKEN}<mask_end>"
 STATUSES = ("ok", "recovered", "no_target", "invalid")
 _BOX_KEYS = ("bbox_2d", "bbox")
-# Far below a thousandth, far above the rounding of float64: 0.57 * 1000 must not become 569.
-_ROUNDING = 1e-6
+# Far below a thousandth, far above the rounding of float32 pixels: 570 must not come back as 569 or 571.
+_ROUNDING = 1e-3
 _EMPTY_LIST = re.compile(r"\[\s*\]")
 
 
@@ -80,7 +80,7 @@ def parse_boxes(text: str, size: tuple[int, int]) -> ParsedBoxes:
     repairs: Counter[str] = Counter()
     answer = only_answer(text, repairs)
     if _EMPTY_LIST.fullmatch(answer):
-        return _result([], size, status="no_target", repairs=repairs)
+        return _result([], size, status="no_target", repairs=+repairs)
     found = find_objects(answer, keys=_BOX_KEYS, repairs=repairs)
     if not is_list_of_objects(answer):
         bare = bool(found) and (found[0].start, found[0].end) == (0, len(answer))

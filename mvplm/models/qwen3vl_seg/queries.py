@@ -9,20 +9,28 @@ _SMALLEST_SIDE = 1e-3
 
 
 def box_coordinates(boxes: Tensor) -> Tensor:
-    """The four scalars (..., 4) float32 that stand for XYXY_NORM boxes: x1, y1 and both sides on a log scale.
+    """The four scalars (..., 4) that stand for XYXY_NORM boxes: x1, y1 and both sides on a log scale.
 
-    A side s becomes ``0.2 * ln(s) + 0.5``; sides below 0.001 count as 0.001.
+    A side s becomes ``0.2 * ln(s) + 0.5``; sides below 0.001 count as 0.001. Computed in float64 where there is one.
     """
-    boxes = boxes.float()
+    boxes = boxes.to(_finest(boxes.device))
     sides = (boxes[..., 2:] - boxes[..., :2]).clamp(min=_SMALLEST_SIDE)
     return torch.cat([boxes[..., :2], 0.2 * sides.log() + 0.5], dim=-1)
 
 
 def fourier_features(values: Tensor, *, bands: int, max_octave: int) -> Tensor:
-    """Sines, then cosines (..., 2 * bands) float32 of ``pi * f * value``, f from 1 to ``2 ** max_octave`` by ratio."""
-    exponents = torch.arange(bands, dtype=torch.float32, device=values.device) * (max_octave / (bands - 1))
-    angles = values.float()[..., None] * (torch.pi * torch.exp2(exponents))
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+    """Sines, then cosines (..., 2 * bands) float32 of ``pi * f * value``, f from 1 to ``2 ** max_octave`` by ratio.
+
+    In float32 the angles of the upper bands would be off by some 0.0005; float64 costs nothing for a few boxes.
+    """
+    dtype = _finest(values.device)
+    exponents = torch.arange(bands, dtype=dtype, device=values.device) * (max_octave / (bands - 1))
+    angles = values.to(dtype)[..., None] * (torch.pi * torch.exp2(exponents))
+    return torch.cat([angles.sin(), angles.cos()], dim=-1).float()
+
+
+def _finest(device: torch.device) -> torch.dtype:
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 class SpatialSemanticQuery(nn.Module):

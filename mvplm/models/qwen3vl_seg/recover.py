@@ -1,7 +1,7 @@
 """Complete JSON objects in text that may be cut, fenced or mixed with prose.
 
 Every ``{`` that no object before it has used up may begin one, so that a broken quote spoils one object and not all
-that follow. The JSON reader gives up at its nesting limit, which keeps the work linear in the length of the text.
+that follow. The JSON reader gives up at its nesting limit, so that deep nesting costs no more than that many readings.
 """
 
 import ast
