@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from mvplm.models.memo import Memo
 from mvplm.models.mvplm import MVPLM, Parts
 from mvplm.models.pixel_decoder import PixelDecoder
 from mvplm.models.queries import QueryGenerator, StuffQueries
+from mvplm.models.qwen3vl_seg.bases import NAMES as QWEN3VL_SEG_NAMES
+from mvplm.models.qwen3vl_seg.model import Qwen3VLSeg
 from mvplm.models.selection import Selector
 from mvplm.models.text import TextEmbedder
 from mvplm.models.vision import SwinEncoder, TimmEncoder
@@ -44,7 +47,7 @@ from mvplm.structures import Batch, BoxFormat, Sample
 
 def list_models() -> list[str]:
     """Names that :func:`create_model` builds with random weights; those with shipped weights are in MODEL_ZOO."""
-    return sorted(PRESETS)
+    return sorted([*PRESETS, *QWEN3VL_SEG_NAMES])
 
 
 def create_model(
@@ -54,8 +57,9 @@ def create_model(
     encoder: str | Path | None = None,
     language_model: str | Path | None = None,
     local_files_only: bool = True,
+    meta: bool = False,
     **overrides: Any,
-) -> MVPLM:
+) -> MVPLM | Qwen3VLSeg:
     """A named architecture with random weights, or those that its parts are given to start from.
 
     Args:
@@ -66,14 +70,22 @@ def create_model(
             transformers, timm, detectron2 or a Mask2Former.
         language_model: directory or Hub id with weights (and tokenizer) of the preset's Phi, as transformers saves it.
         local_files_only: never use the network; False allows downloads from the Hub.
-        overrides: dotted configuration keys with ``__`` for dots, e.g. ``model__query__fusion="visual_only"``.
+        meta: build on the meta device: shapes without memory, to count and to look at.
+        overrides: dotted configuration keys with ``__`` for dots, e.g. ``model__query__fusion="visual_only"``; for a
+            Qwen3-VL-Seg settings of its mask decoder, e.g. ``gate_frame="box"``.
 
     Raises:
         ValueError: unknown name (with near matches), bad overrides, or weights that do not fit.
         FileNotFoundError: a directory or file is missing; the message names it.
     """
-    if name not in PRESETS:
-        raise ValueError(f"unknown model {name!r}{near(name, list(PRESETS))}; choose one of {', '.join(list_models())}")
+    if name not in list_models():
+        raise ValueError(f"unknown model {name!r}{near(name, list_models())}; choose one of {', '.join(list_models())}")
+    device = torch.device("meta") if meta else nullcontext()
+    if name in QWEN3VL_SEG_NAMES:
+        if tokenizer is not None or encoder is not None or language_model is not None:
+            raise ValueError(f"{name} takes no tokenizer, encoder or language_model: its base model brings all three")
+        with device:
+            return Qwen3VLSeg.from_name(name, **overrides)
     if encoder is not None:
         overrides["model__encoder__weights"] = str(encoder)
     if language_model is not None:
@@ -84,9 +96,10 @@ def create_model(
     items = [f"{key.replace('__', '.')}={json.dumps(value)}" for key, value in overrides.items()]
     config = load_config(None, [f"model.preset={name}", *items])
     tokenizer = tokenizer or build_tokenizer(config)
-    model = build_model(config, tokenizer, adapters=False)
-    load_initial_weights(model, config, tokenizer=tokenizer, local_files_only=local_files_only)
-    attach_adapters(model, config, tokenizer=tokenizer)
+    with device:
+        model = build_model(config, tokenizer, adapters=False)
+        load_initial_weights(model, config, tokenizer=tokenizer, local_files_only=local_files_only)
+        attach_adapters(model, config, tokenizer=tokenizer)
     return model
 
 

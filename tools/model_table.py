@@ -120,11 +120,11 @@ def write_between(file: Path, content: str) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Print or write the tables."""
-    from mvplm.build import list_models
+    from mvplm.config.presets import PRESETS
 
     arguments = build_parser().parse_args(given)
     try:
-        content = tables(arguments.models or list_models())
+        content = tables(arguments.models or sorted(PRESETS))
         if arguments.write is None:
             print(content)
         else:

@@ -12,21 +12,23 @@ class BoxFormat(str, Enum):
     """How the four numbers of a box are meant.
 
     ``*_ABS`` are pixels with edges at integers (a box around one pixel has width 1); ``*_NORM`` are fractions of the
-    un-padded image, so one box means the same place at every resolution. ``CXCYWH_PADDED`` are fractions of the padded
-    network input, the frame of some older checkpoints.
+    un-padded image, so one box means the same place at every resolution. ``XYXY_1000`` are thousandths of it, as
+    language models write them. ``CXCYWH_PADDED`` are fractions of the padded network input, the frame of some older
+    checkpoints.
     """
 
     XYXY_ABS = "xyxy_abs"
     XYWH_ABS = "xywh_abs"
     CXCYWH_ABS = "cxcywh_abs"
     XYXY_NORM = "xyxy_norm"
+    XYXY_1000 = "xyxy_1000"
     CXCYWH_NORM = "cxcywh_norm"
     CXCYWH_PADDED = "cxcywh_padded"
 
     @property
     def normalised(self) -> bool:
-        """True when the numbers are fractions rather than pixels."""
-        return self in (BoxFormat.XYXY_NORM, BoxFormat.CXCYWH_NORM, BoxFormat.CXCYWH_PADDED)
+        """True when the numbers are fractions (or thousandths) rather than pixels."""
+        return not self.value.endswith("_abs")
 
     @property
     def centred(self) -> bool:
@@ -74,6 +76,8 @@ def convert_boxes(
         raise ValueError(f"converting {source.value} to {target.value} needs share=(height, width)")
     if share is not None and source is BoxFormat.CXCYWH_PADDED:
         boxes = boxes / _scale(boxes, share)
+    if source is BoxFormat.XYXY_1000:
+        boxes = boxes / 1000
     a, b, c, d = boxes.unbind(-1)
     if source.centred:
         a, b, c, d = a - c / 2, b - d / 2, a + c / 2, b + d / 2
@@ -85,6 +89,8 @@ def convert_boxes(
         corners = corners * scale if source.normalised else corners / scale
     if target in (BoxFormat.XYXY_ABS, BoxFormat.XYXY_NORM):
         return corners
+    if target is BoxFormat.XYXY_1000:
+        return corners * 1000
     x1, y1, x2, y2 = corners.unbind(-1)
     if target is BoxFormat.XYWH_ABS:
         return torch.stack([x1, y1, x2 - x1, y2 - y1], -1)
