@@ -1,7 +1,7 @@
 """Complete JSON objects in text that may be cut, fenced or mixed with prose.
 
-Every ``{`` that no object before it has used up may begin one, so that a broken quote spoils one object and not all
-that follow. The JSON reader gives up at its nesting limit, so that deep nesting costs no more than that many readings.
+Every ``{`` before a key may begin one, unless an object before has used it up, so that a broken quote spoils one object
+and not all that follow. The JSON reader gives up at its nesting limit: deep nesting costs at most that many readings.
 """
 
 import ast
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _DECODER = json.JSONDecoder(strict=False)
+_BEGIN = re.compile(r"""\{(?=\s*["'}])""")
 _FLAT = re.compile(r"\{[^{}]{0,4096}\}")
 _LANGUAGE = re.compile(r"\A[A-Za-z0-9_+-]*[ \t]*(\r?\n|(?=[\[{]))")
 _OPEN, _CLOSE, _FENCE = "<think>", "</think>", "```"
@@ -72,8 +73,9 @@ def find_objects(answer: str, *, keys: Sequence[str], repairs: Counter[str]) -> 
         repairs: counts "object_bad" (an object that cannot be read), "python" (Python's spelling) and "nested".
     """
     found: list[Found] = []
-    place = answer.find("{")
-    while place >= 0:
+    begin = _BEGIN.search(answer)
+    while begin:
+        place = begin.start()
         value, end = _object_at(answer, place, repairs=repairs)
         following = end
         if value is not None:
@@ -82,7 +84,7 @@ def find_objects(answer: str, *, keys: Sequence[str], repairs: Counter[str]) -> 
             following = place + 1 if nested else end
             if not nested or any(key in value for key in keys):
                 found.append(Found(value, place, end))
-        place = answer.find("{", following)
+        begin = _BEGIN.search(answer, following)
     return found
 
 

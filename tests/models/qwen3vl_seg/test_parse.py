@@ -76,7 +76,7 @@ CASES = {
     "list not opened": (f"{DOG}, {CAT}]", "recovered", [DOG_BOX, CAT_BOX], {"list_bad": 1}),
     "prose before": (f"Sure! The dog: [{DOG}]", "recovered", [DOG_BOX], {"list_bad": 1}),
     "prose after": (f"[{DOG}] I hope this helps :}}", "recovered", [DOG_BOX], {"list_bad": 1}),
-    "prose with braces": (f"{{x}} [{DOG}]", "recovered", [DOG_BOX], {"list_bad": 1, "object_bad": 1}),
+    "prose with braces": (f"{{x}} [{DOG}]", "recovered", [DOG_BOX], {"list_bad": 1}),
     "end token": (f"[{DOG}]<|im_end|>", "recovered", [DOG_BOX], {"list_bad": 1}),
     "two lists": (f"[{DOG}][{CAT}]", "recovered", [DOG_BOX, CAT_BOX], {"list_bad": 1}),
     "list in a list": (f"[[{DOG}], [{CAT}]]", "recovered", [DOG_BOX, CAT_BOX], {"list_bad": 1}),
@@ -221,9 +221,9 @@ def test_each_object_keeps_its_own_mask_token(text, wanted):
 
 
 ATTACKS = {
-    "open objects": '{"a":' * 20_000,
+    "open objects": '{"a":' * 8_000,
     "open lists": '{"a":' + "[" * 100_000,
-    "open strings": '{"' * 50_000,
+    "open strings": '{"' * 20_000,
     "braces": "{" * 100_000,
     "thoughts": "<think>" * 15_000,
     "closed thoughts": "<think></think>" * 7_000,
