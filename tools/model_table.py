@@ -27,6 +27,7 @@ ROLES = {
     "stuff": "learned queries for stuff",
     "decoder": "queries look at the memory, layer by layer",
     "heads": "queries to scores, boxes, masks",
+    "names_reader": "lets the language model read the names alone",
 }
 """What each part of the network does."""
 BEGIN, END = "<!-- sizes: begin -->", "<!-- sizes: end -->"

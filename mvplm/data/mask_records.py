@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mvplm.data.boxes import tight_box
 from mvplm.data.mask_questions import QuestionMaker
 from mvplm.prompts.mask_tasks import wording_of
 from mvplm.structures import Record
-from mvplm.structures.masks import encode_mask
+from mvplm.structures.masks import encode_mask, tight_box
 
 
 @dataclass

@@ -23,7 +23,30 @@ class Entry:
     name: str
 
 
-class DetectionFile:
+class ImageEntries:
+    """Entries by image.
+
+    Attributes:
+        path: the file.
+    """
+
+    def __init__(self, path: Path, entries: Sequence[Entry]) -> None:
+        self.path = path
+        self._by_image: dict[Any, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            self._by_image[entry.values["image_id"]].append(entry)
+
+    @property
+    def image_ids(self) -> list[Any]:
+        """Ids of images with entries."""
+        return list(self._by_image)
+
+    def of(self, image_id: int | str) -> list[Entry]:
+        """Entries of an image, in the file's order; none where nothing was found."""
+        return self._by_image.get(image_id, [])
+
+
+class DetectionFile(ImageEntries):
     """COCO results: a list of ``{"image_id", "category_id", "score", "bbox" XYWH pixels and/or "segmentation" RLE}``.
 
     Attributes:
@@ -34,28 +57,17 @@ class DetectionFile:
     """
 
     def __init__(self, path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-        self.path = path
+        named = _named(path, entries)
         self.masks = any(entry.get("segmentation") is not None for entry in entries)
-        self._by_image: dict[Any, list[Entry]] = defaultdict(list)
-        for place, values in enumerate(entries):
-            entry = Entry(values, f"{path}: entry {place}")
+        for entry in named:
             _need(entry, "image_id", "category_id", "score", *(["segmentation"] if self.masks else ["bbox"]))
-            _check_numbers(entry, "score", values=[values["score"]])
-            if values.get("bbox") is not None:
-                _check_numbers(entry, "bbox", values=values["bbox"], count=4)
-            self._by_image[values["image_id"]].append(entry)
-
-    @property
-    def image_ids(self) -> list[Any]:
-        """Ids of images with finds."""
-        return list(self._by_image)
-
-    def of(self, image_id: int | str) -> list[Entry]:
-        """Entries of an image, in the file's order; none where nothing was found."""
-        return self._by_image.get(image_id, [])
+            _check_numbers(entry, "score", values=[entry.values["score"]])
+            if entry.values.get("bbox") is not None:
+                _check_numbers(entry, "bbox", values=entry.values["bbox"], count=4)
+        super().__init__(path, named)
 
 
-class SemanticFile:
+class SemanticFile(ImageEntries):
     """Semantic maps as detectron2 writes them: a list of ``{"image_id", "category_id", "segmentation" RLE}``.
 
     Attributes:
@@ -66,21 +78,10 @@ class SemanticFile:
     """
 
     def __init__(self, path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-        self.path = path
-        self._by_image: dict[Any, list[Entry]] = defaultdict(list)
-        for place, values in enumerate(entries):
-            entry = Entry(values, f"{path}: entry {place}")
+        named = _named(path, entries)
+        for entry in named:
             _need(entry, "image_id", "category_id", "segmentation")
-            self._by_image[values["image_id"]].append(entry)
-
-    @property
-    def image_ids(self) -> list[Any]:
-        """Ids of images about which something is said."""
-        return list(self._by_image)
-
-    def of(self, image_id: int | str) -> list[Entry]:
-        """Entries of an image, in the file's order; none where nothing is said."""
-        return self._by_image.get(image_id, [])
+        super().__init__(path, named)
 
 
 class ReferringFile:
@@ -105,10 +106,9 @@ class ReferringFile:
         self.masks, self.boxes = bool(given & {"segmentation", "best"}) or not given, "box" in given or not given
         kinds = [kind for kind, there in zip(_ANSWERS, (self.masks, self.boxes), strict=True) if there]
         self._entries: dict[Any, Entry] = {}
-        for place, values in enumerate(entries):
-            entry = Entry(values, f"{path}: entry {place}")
+        for entry in _named(path, entries):
             _check_answer(entry, kinds)
-            key = _key(values)
+            key = _key(entry.values)
             if key in self._entries:
                 raise ValueError(f"{entry.name} answers {key!r} a second time")
             self._entries[key] = entry
@@ -192,6 +192,10 @@ def _check_answer(entry: Entry, kinds: Sequence[str]) -> None:
         raise ValueError(f"{entry.name} has no {lacking[0]!r}, but others have")
     if values.get("box") is not None:
         _check_numbers(entry, "box", values=values["box"], count=4)
+
+
+def _named(path: Path, entries: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    return [Entry(values, f"{path}: entry {place}") for place, values in enumerate(entries)]
 
 
 def _need(entry: Entry, *keys: str) -> None:

@@ -1,20 +1,11 @@
 """The frame of the benchmarks and the one of deformable attention."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark", TOOLS / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,11 @@
 """The benchmark of evaluation: every part is fed and measured, and time is not made up where there are no photos."""
 
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark", TOOLS / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_memory_is_measured_by_part_and_time_only_with_photos(tool, tmp_path):

@@ -1,6 +1,5 @@
 """The benchmarks that train: steps in turns, and the comparison with Mask2Former."""
 
-import importlib.util
 import json
 from itertools import count
 from pathlib import Path
@@ -24,11 +23,8 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def load():
-    spec = importlib.util.spec_from_file_location("benchmark", TOOLS / "benchmark.py")
-    frame = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(frame)
-    return lambda *parts: frame.load(TOOLS.joinpath(*parts))
+def load(tool):
+    return lambda *parts: tool.load(TOOLS.joinpath(*parts))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """The benchmark of panoptic quality: it runs, agrees with the naive loops, and its maps are as it says."""
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -8,14 +7,6 @@ import numpy as np
 import pytest
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("benchmark", TOOLS / "benchmark.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_all_three_take_turns_and_agree(tool, tmp_path):

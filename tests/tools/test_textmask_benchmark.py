@@ -1,16 +1,9 @@
 """The benchmark of masks as text: it runs, and no broken answer gives an empty mask without a reason."""
 
-import importlib.util
 import json
-from pathlib import Path
-
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
-def test_it_runs(tmp_path):
-    spec = importlib.util.spec_from_file_location("benchmark", TOOLS / "benchmark.py")
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+def test_it_runs(tool, tmp_path):
     file = tmp_path / "rows.json"
     assert tool.main(["textmask", "--quick", "--json", str(file)]) == 0
     rows = {row["name"]: row for row in json.loads(file.read_text())}
