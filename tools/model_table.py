@@ -27,9 +27,10 @@ ROLES = {
     "stuff": "learned queries for stuff",
     "decoder": "queries look at the memory, layer by layer",
     "heads": "queries to scores, boxes, masks",
-    "names_reader": "lets the language model read the names alone",
 }
 """What each part of the network does."""
+OPTIONAL_ROLES = {"names_reader": "lets the language model read the names alone"}
+"""The same for parts that only some networks have."""
 BEGIN, END = "<!-- sizes: begin -->", "<!-- sizes: end -->"
 """Between these lines of a file stands what ``--write`` writes."""
 _GIGA = 1e9
@@ -90,7 +91,7 @@ def model_table(model: nn.Module, counted: dict[str, int]) -> str:
     for part, module in model.named_children():
         total, trained = count_parameters(module), count_parameters(module, trained=True)
         work = f"{counted[part] / _GIGA:,.2f}"
-        rows.append(f"| `{part}` | {ROLES.get(part, '')} | {total:,} | {trained:,} | {work} |")
+        rows.append(f"| `{part}` | {(ROLES | OPTIONAL_ROLES).get(part, '')} | {total:,} | {trained:,} | {work} |")
     total, trained = count_parameters(model), count_parameters(model, trained=True)
     work = f"{sum(counted.values()) / _GIGA:,.2f}"
     return "\n".join([*rows, f"| **all** | | **{total:,}** | **{trained:,}** | **{work}** |"])
