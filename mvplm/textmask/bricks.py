@@ -53,11 +53,13 @@ def encode_bricks(grids: np.ndarray, boxes: np.ndarray, *, row_breaks: bool = Tr
         return Bricks(codes.astype(np.int32), runs.offsets)
     broken = runs.new_row.copy()
     broken[runs.offsets[:-1]] = False
-    place = np.cumsum(broken)
+    place = broken.cumsum()
     place += np.arange(len(codes))
     out = np.full(place[-1] + 1, ROW_BREAK, np.int32)
     out[place] = codes
-    return Bricks(out, np.append(place[runs.offsets[:-1]], len(out)))
+    offsets = np.full(len(runs.offsets), len(out))
+    offsets[:-1] = place[runs.offsets[:-1]]
+    return Bricks(out, offsets)
 
 
 def decode_bricks(bricks: Bricks, boxes: np.ndarray, *, shape: tuple[int, int], row_breaks: bool = True) -> np.ndarray:
@@ -69,28 +71,24 @@ def decode_bricks(bricks: Bricks, boxes: np.ndarray, *, shape: tuple[int, int], 
     codes, offsets = bricks.codes, bricks.offsets
     lengths = LENGTH[codes]
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    count = np.diff(offsets)
-    end = np.cumsum(lengths)
-    before = np.append(0, end)[offsets]
-    wrong = np.diff(before) != width * height
-    # Cells since the start of the own row, at the end of every code; a row that is full counts its whole width.
-    owner = np.repeat(np.arange(len(boxes)), count)
-    wide = width[owner]
-    inside = end - lengths - before[owner]
-    row = inside // wide
-    crossing = inside - row * wide + lengths > wide
-    is_break = codes == ROW_BREAK
+    filled = np.zeros(len(codes) + 1, np.int64)
+    end = lengths.cumsum(out=filled[1:])
+    before = filled[offsets]
+    wrong = before[1:] - before[:-1] != width * height
+    where = (codes == ROW_BREAK).nonzero()[0]
+    owner = offsets.searchsorted(where, side="right") - 1
+    first = owner.searchsorted(np.arange(len(boxes) + 1))
     if row_breaks:
-        where = np.flatnonzero(is_break)
-        breaks = np.bincount(owner[where], minlength=len(boxes))
-        wrong |= breaks != height - 1
-        if not wrong.any():
-            starts = np.cumsum(breaks) - breaks
-            expected = (np.arange(len(where)) - starts[owner[where]] + 1) * wide[where]
-            crossing[where] = inside[where] != expected
+        # Breaks after every width of cells, and no others: then no brick crosses a row.
+        wrong |= first[1:] - first[:-1] != height - 1
+        expected = (np.arange(1, len(where) + 1) - first[owner]) * width[owner]
+        wrong[owner[end[where] - before[owner] != expected]] = True
     else:
-        crossing |= is_break
-    if wrong.any() or crossing.any():
-        index = int(wrong.argmax()) if wrong.any() else int(owner[crossing.argmax()])
+        wrong[owner] = True
+        owner = np.repeat(np.arange(len(boxes)), np.diff(offsets))
+        wide, inside = width[owner], end - before[owner]
+        wrong[owner[(inside - lengths) // wide != (inside - 1) // wide]] = True
+    if wrong.any():
+        index = int(wrong.argmax())
         raise CodecError(f"instance {index}: the bricks do not fill a box of {height[index]} rows of {width[index]}")
-    return fill(np.repeat(IS_FOREGROUND[codes], lengths), boxes, shape=shape)
+    return fill(IS_FOREGROUND[codes].repeat(lengths), boxes, shape=shape)

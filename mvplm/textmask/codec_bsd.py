@@ -12,7 +12,7 @@ from mvplm.textmask.bricks import BRICKS, encode_bricks
 from mvplm.textmask.checks import check_masks
 from mvplm.textmask.codec_isd import never_empty
 from mvplm.textmask.grid import Axis, to_cells, to_pixels, window_cells, window_pixels
-from mvplm.textmask.items import Items, cut_ids, cut_text, decode_text, without_ending
+from mvplm.textmask.items import Items, cut_ids, cut_text, decode_text, token_table, without_ending
 from mvplm.textmask.parse_bsd import BsdFormat, parse_bsd
 from mvplm.textmask.result import ParsedAnswer, ParsedInstance, TextMaskResult
 from mvplm.textmask.runs import find_runs, tight_boxes
@@ -174,17 +174,21 @@ class BsdCodec:
             tokenizer: a Hugging Face tokenizer, for bricks with the tokens of :func:`add_mask_tokens`.
 
         Raises:
-            ValueError: as for :meth:`encode`; a tokenizer without the tags, the bricks, or single digits.
+            ValueError: as for :meth:`encode`; a tokenizer without the tags and bricks.
         """
         from mvplm.textmask.pieces import spell_ids
 
         return spell_ids(self.encode(masks, labels, **options), tokenizer, bricks=self.bricks)
 
     def decode_ids(self, ids: Sequence[int], size: tuple[int, int], *, tokenizer: Any) -> TextMaskResult:
-        """Masks of token ids. Tags and bricks are recognised by id; tokens that end the answer are ignored."""
+        """Masks of token ids. Tokens that end the answer are ignored.
+
+        Tags and bricks are recognised by id; where the tokenizer has no bricks, by their spelling.
+        """
         given = [int(token) for token in ids]
         kept = without_ending(tokenizer, given)
-        items = cut_ids(tokenizer, kept) if self.bricks else cut_text(decode_text(tokenizer, kept))
+        by_id = self.bricks and token_table(tokenizer).ids[0] >= 0
+        items = cut_ids(tokenizer, kept) if by_id else cut_text(decode_text(tokenizer, kept))
         result = self._decode(items, size)
         result.answer.raw_ids = given
         return result

@@ -20,7 +20,7 @@ class LabelGrid:
     """Classes int64 (h, w), -1 for background and else an index into ``labels``.
 
     Attributes:
-        overlaps: pixels that more than one label claims; the later label has them.
+        overlaps: pixels that more than one label claims; the later mask has them.
     """
 
     classes: np.ndarray
@@ -63,13 +63,14 @@ class IsdCodec:
         masks = check_masks(masks, labels)
         named = [spelling.canonical(label) for label in labels]
         names = list(dict.fromkeys(named))
-        united = np.zeros((len(names), *masks.shape[1:]), bool)
+        owner = np.full(masks.shape[1:], -1)
+        claimed = np.zeros(masks.shape[1:], bool)
         for name, mask in zip(named, masks, strict=True):
-            united[names.index(name)] |= mask
-        overlaps = int(np.count_nonzero(united.sum(0) > 1)) if len(names) > 1 else 0
-        if overlaps:
-            later = np.logical_or.accumulate(united[::-1], axis=0)[::-1]
-            united[:-1] &= ~later[1:]
+            index = names.index(name)
+            claimed |= mask & (owner >= 0) & (owner != index)
+            owner[mask] = index
+        overlaps = int(np.count_nonzero(claimed))
+        united = owner == np.arange(len(names))[:, None, None]
         if len(names) == 1:
             cells = to_cells(united, self.grid, down=self.down)
             return LabelGrid(np.where(cells[0], 0, -1), names, overlaps)

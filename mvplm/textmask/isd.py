@@ -75,12 +75,12 @@ def decode_isd(body: str, *, shape: tuple[int, int], mode: str) -> LabelCells:
     if (mode != "full" and parts[-1]) or any(not name or "|" in name or "\n" in name for name in names):
         raise CodecError(f"not a body of separators and runs as in {mode!r}: {body[:40]!r}")
     index = {name: place for place, name in enumerate(names)}
-    which = np.array([index[label] for label in labels], np.int64)
+    which = np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
     if mode == "full":
         if len(which) != shape[0] * shape[1]:
             raise CodecError(f"{len(which)} cells, expected {shape[0]}x{shape[1]}")
         return LabelCells(which.reshape(shape), names, True)
-    counts = np.array(list(map(int, parts[1::3])), np.int64)
+    counts = np.fromiter(map(int, parts[1::3]), np.int64, len(labels))
     end = np.cumsum(counts)
     breaks = parts[2::3]
     last = [place for place, text in enumerate(breaks) if text != "| "]

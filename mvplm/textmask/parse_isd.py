@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mvplm.textmask.errors import CodecError
-from mvplm.textmask.isd import CLOSE, decode_isd
+from mvplm.textmask.isd import CLOSE, OPEN, decode_isd
 from mvplm.textmask.labels import OTHERS, canonical, is_others, resolve
 from mvplm.textmask.result import ParsedAnswer, ParsedInstance
 
-_COUNTED = re.compile(r"([^*]*?) *\* *([0-9]+)")
-_BODY = re.compile(r"<seg>(.*?)(</seg>|(?=<seg>)|\Z)", re.DOTALL)
+_COUNT = re.compile(r"\* *([0-9]+)")
+_TAG = re.compile(f"({OPEN}|{CLOSE})")
 _HAS_COUNT = re.compile(r"\*[0-9]")
 _DIGITS = 9
 
@@ -58,6 +58,13 @@ class _Reader:
             return 0
         return self.index[written]
 
+    def labels(self, written: list[str]) -> list[int]:
+        """Classes of many labels."""
+        meaning = {name: self.label(name) for name in dict.fromkeys(written)}
+        unknown = [name for name in meaning if self.index[name] < 0]
+        self.repairs["label_unknown"] += sum(written.count(name) - 1 for name in unknown)
+        return [meaning[name] for name in written]
+
     def _meaning(self, written: str) -> int:
         text = " ".join(unicodedata.normalize("NFC", written).split())
         if is_others(text):
@@ -78,11 +85,13 @@ class _Reader:
         """(class, cells) of one line; cells are capped at ``most + 1``."""
         found: list[tuple[int, int]] = []
         for piece in line.split("|"):
-            counted = list(_COUNTED.finditer(piece))
-            if counted:
-                found += [(self.label(run[1].strip()), _count(run[2], most)) for run in counted]
-                self.repairs["sep_missing"] += len(counted) - 1
-                self.repairs["junk"] += bool(piece[counted[-1].end() :].strip())
+            # label, count, label, count, ..., what stands behind the last count
+            parts = _COUNT.split(piece)
+            if len(parts) > 1:
+                pairs = zip(parts[:-1:2], parts[1::2], strict=True)
+                found += [(self.label(label.strip()), _count(digits, most)) for label, digits in pairs]
+                self.repairs["sep_missing"] += len(parts) // 2 - 1
+                self.repairs["junk"] += bool(parts[-1].strip())
             elif piece.strip():
                 self.repairs["count_missing"] += 1
                 found.append((self.label(piece.strip()), 1))
@@ -99,17 +108,17 @@ def _count(digits: str, most: int) -> int:
 def parse_isd(text: str, fmt: IsdFormat) -> ParsedAnswer:
     """Whatever can be read of an answer; the first descriptor counts, further ones become ``extra_blocks``."""
     given, text = text, text.replace("\r\n", "\n")
-    blocks = list(_BODY.finditer(text))
-    if not blocks:
+    parts = [*_TAG.split(text), ""]
+    opened = [place for place, part in enumerate(parts) if part == OPEN]
+    if not opened:
         return _parse_untagged(text, fmt)
-    first, *rest = blocks
-    body, closed = first[1], first[2] == CLOSE
-    answer = _parse_body(body, fmt, closed=closed, tagged=True)
-    answer.preamble, answer.raw_text = text[: first.start()].removesuffix("\n"), text
-    answer.extra_blocks = [_parse_body(more[1], fmt, closed=more[2] == CLOSE, tagged=True) for more in rest]
-    lead = text[: first.start()]
+    answer, *rest = [
+        _parse_body(parts[place + 1], fmt, closed=parts[place + 2] == CLOSE, tagged=True) for place in opened
+    ]
+    lead = "".join(parts[: opened[0]])
+    answer.preamble, answer.raw_text, answer.extra_blocks = lead.removesuffix("\n"), text, rest
     clean = given == text and (not lead or (lead.endswith("\n") and len(lead) > 1))
-    clean = clean and first.end() == len(text)
+    clean = clean and not any(parts[opened[0] + 3 :])
     if not clean and answer.status == "ok":
         answer.status, answer.repairs["format"] = "repaired", 1
         for instance in answer.instances:
@@ -215,23 +224,24 @@ def _read_flat(line: str, reader: _Reader) -> np.ndarray | None:
     """Classes of one line that holds all rows: cells without counts, or runs over the raster. None: it is one row."""
     fmt = reader.format
     cells = fmt.shape[0] * fmt.shape[1]
+    classes = np.zeros(cells, np.int64)
     pieces = line.split("|")
     if not _HAS_COUNT.search(line):
         if fmt.mode != "full" and len(pieces) != cells:
             return None
-        named = [piece.strip() for piece in pieces[: cells + 1]]
-        reader.repairs["empty_run"] += named.count("")
-        runs = [(reader.label(name), 1) for name in named if name]
+        named = [name for name in map(str.strip, pieces[: cells + 1]) if name]
+        reader.repairs["empty_run"] += min(len(pieces), cells + 1) - len(named)
+        classes[: len(named)] = reader.labels(named)[:cells]
+        filled = len(named)
     else:
         probe = _Reader(fmt)
         runs = probe.runs(line, cells)
         if fmt.mode == "rrle" and sum(count for _, count in runs) != cells:
             return None
         reader.names, reader.index, reader.repairs = probe.names, probe.index, probe.repairs
-    if not runs:
+        filled = _fill(classes, runs)
+    if not filled:
         return None
-    classes = np.zeros(cells, np.int64)
-    filled = _fill(classes, runs)
     missing_rows, missing_cells = divmod(max(0, cells - filled), fmt.shape[1])
     reader.repairs["row_long"] += filled > cells
     reader.repairs["rows_missing"] += missing_rows

@@ -16,7 +16,7 @@ def spell_ids(text: str, tokenizer: Any, *, bricks: bool) -> list[int]:
             tags that the tokenizer does not have are text, too.
 
     Raises:
-        ValueError: a tag or brick that the tokenizer does not have, digits that are not tokens of their own.
+        ValueError: a tag or brick that the tokenizer does not have.
     """
     table = token_table(tokenizer)
     items = cut_text(text)
@@ -35,18 +35,3 @@ def spell_ids(text: str, tokenizer: Any, *, bricks: bool) -> list[int]:
         if code >= TAG:
             inside = piece
     return ids
-
-
-def check_digits(tokenizer: Any) -> dict[str, int]:
-    """Id of every digit.
-
-    Raises:
-        ValueError: a digit that is not one token.
-    """
-    found = {}
-    for digit in "0123456789":
-        ids = tokenizer.encode(digit, add_special_tokens=False)
-        if len(ids) != 1:
-            raise ValueError(f"the tokenizer has no token for the digit {digit!r}; coordinates need single digits")
-        found[digit] = int(ids[0])
-    return found

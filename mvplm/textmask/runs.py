@@ -54,33 +54,30 @@ def tight_boxes(grids: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def window(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """(B, h, w) bool, the cells inside half-open boxes (B, 4)."""
-    row, column = np.arange(shape[0]), np.arange(shape[1])
-    x1, y1, x2, y2 = boxes.T[:, :, None]
-    return ((row >= y1) & (row < y2))[:, :, None] & ((column >= x1) & (column < x2))[:, None]
-
-
 def find_runs(grids: np.ndarray, boxes: np.ndarray) -> Runs:
     """Runs in the rows of half-open boxes (B, 4) of grids bool (B, h, w)."""
     count, height, width = grids.shape
-    change = np.empty(grids.shape, bool)
-    np.not_equal(grids[:, :, 1:], grids[:, :, :-1], out=change[:, :, 1:])
-    change[np.arange(count), :, boxes[:, 0]] = True
-    change &= window(boxes, (height, width))
-    start = np.flatnonzero(change)
+    change = np.zeros(grids.shape, bool)
+    for grid, out, (x1, y1, x2, y2) in zip(grids, change, boxes.tolist(), strict=True):
+        out[y1:y2, x1] = True
+        np.not_equal(grid[y1:y2, x1 + 1 : x2], grid[y1:y2, x1 : x2 - 1], out=out[y1:y2, x1 + 1 : x2])
+    start = change.ravel().nonzero()[0]
     row = start // width
     column = start - row * width
-    grid = row // height
+    owner = row // height
     # A run ends where the next one starts, the last one of a row at the edge of the box.
-    lengths = boxes[grid, 2] - column
-    np.minimum(lengths[:-1], np.diff(start), out=lengths[:-1])
-    offsets = np.searchsorted(grid, np.arange(count + 1))
-    return Runs(grids.ravel()[start], lengths, column == boxes[grid, 0], offsets)
+    lengths = boxes[:, 2][owner] - column
+    np.minimum(lengths[:-1], start[1:] - start[:-1], out=lengths[:-1])
+    offsets = owner.searchsorted(np.arange(count + 1))
+    return Runs(grids.ravel()[start], lengths, column == boxes[:, 0][owner], offsets)
 
 
 def fill(values: np.ndarray, boxes: np.ndarray, *, shape: tuple[int, int]) -> np.ndarray:
     """Grids bool (B, h, w) from the cells of all boxes (B, 4), row by row, one box after the other."""
     grids = np.zeros((len(boxes), *shape), bool)
-    grids[window(boxes, shape)] = values
+    start = 0
+    for grid, (x1, y1, x2, y2) in zip(grids, boxes.tolist(), strict=True):
+        stop = start + (x2 - x1) * (y2 - y1)
+        grid[y1:y2, x1:x2] = values[start:stop].reshape(y2 - y1, x2 - x1)
+        start = stop
     return grids

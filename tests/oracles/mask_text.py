@@ -1,80 +1,15 @@
-"""Masks as text by plain loops over cells: the reference that the vectorised codecs are compared with."""
+"""Masks as text by plain loops: those of the tools, and exact fractions for the ways between pixels and cells."""
 
+import importlib.util
 from fractions import Fraction
+from pathlib import Path
 
-
-def bricks_of(mask, box):
-    """Codes of the cells of a box: 0 to 62 foreground, 63 to 125 background, 126 between rows."""
-    x1, y1, x2, y2 = box
-    codes = []
-    for y in range(y1, y2):
-        if y > y1:
-            codes.append(126)
-        colour, run = None, 0
-        for x in range(x1, x2):
-            cell = mask[y][x]
-            if run and cell == colour and run < 63:
-                run += 1
-                continue
-            if run:
-                codes.append(run - 1 if colour else run + 62)
-            colour, run = cell, 1
-        codes.append(run - 1 if colour else run + 62)
-    return codes
-
-
-def box_of(mask):
-    """Half-open box of the set cells."""
-    xs, ys = [], []
-    for y, row in enumerate(mask):
-        for x, cell in enumerate(row):
-            if cell:
-                xs.append(x)
-                ys.append(y)
-    return min(xs), min(ys), max(xs) + 1, max(ys) + 1
-
-
-def paint(codes, box, grid):
-    """Write the cells of bricks into ``grid``, one by one."""
-    x1, y, _, _ = box
-    x = x1
-    for code in codes:
-        if code == 126:
-            y, x = y + 1, x1
-            continue
-        colour = code < 63
-        for _ in range(code + 1 if colour else code - 62):
-            grid[y][x] = colour
-            x += 1
-    return grid
-
-
-def rows_of_labels(classes, names, *, rows):
-    """Runs of labels over the raster, or inside rows."""
-    height, width = len(classes), len(classes[0])
-    text, colour, run = "", None, 0
-    for y in range(height):
-        for x in range(width):
-            cell = classes[y][x]
-            if run and cell == colour and not (rows and x == 0):
-                run += 1
-                continue
-            if run:
-                text += f"{names[colour]} *{run}" + ("\n " if rows and x == 0 else "| ")
-            colour, run = cell, 1
-    return text + f"{names[colour]} *{run}" + ("\n" if rows else "")
-
-
-def labels_of_rows(text, names, grid):
-    """Write the classes of row-wise text into ``grid``, cell by cell."""
-    for y, line in enumerate(text.strip().split("\n")):
-        x = 0
-        for run in line.strip().split("|"):
-            label, _, count = run.strip().rpartition(" *")
-            for _ in range(int(count)):
-                grid[y][x] = names.index(label)
-                x += 1
-    return grid
+_FILE = Path(__file__).resolve().parents[2] / "tools" / "naive_mask_text.py"
+_SPEC = importlib.util.spec_from_file_location("naive_mask_text", _FILE)
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+bricks_of, box_of, paint = _MODULE.bricks_of, _MODULE.box_of, _MODULE.paint
+rows_of_labels, labels_of_rows = _MODULE.rows_of_labels, _MODULE.labels_of_rows
 
 
 def area_cells(mask, height, width):

@@ -14,11 +14,12 @@ def rows(text: str) -> np.ndarray:
 
 
 T1 = rows("000000 001100 011110 001000")
-O, C = "others", "cat"
 ISD = {
-    "isd_full": "| ".join([O] * 8 + [C] * 2 + [O] * 3 + [C] * 4 + [O] * 3 + [C] + [O] * 3),
+    "isd_full": "| ".join(["others", "cat"][int(cell)] for cell in "000000001100011110001000"),
     "isd_irle": "others *8| cat *2| others *3| cat *4| others *3| cat *1| others *3",
-    "isd_rrle": "others *6\n others *2| cat *2| others *2\n others *1| cat *4| others *1\n others *2| cat *1| others *3\n",
+    "isd_rrle": (
+        "others *6\n others *2| cat *2| others *2\n others *1| cat *4| others *1\n others *2| cat *1| others *3\n"
+    ),
 }
 HEAD = "<ref>cat</ref><box>[[1 1 5 4]]</box><seg>"
 BSD = HEAD + "<bg1><fg2><bg1>\n<fg4>\n<bg1><fg1><bg2></seg>"

@@ -29,14 +29,15 @@ def test_image_wise_codecs_lose_nothing(name, given_masks, names):
     codec = get_codec(name, grid=(height, width))
     text = codec.encode(given_masks, labels)
     result = codec.decode(text, (height, width))
-    classes = np.full((height, width), "", object)
+    distinct = list(dict.fromkeys(map(canonical, labels)))
+    classes = np.full((height, width), -1)
     for label, mask in zip(labels, given_masks, strict=True):
-        classes[mask] = canonical(label)
-    order = [label for label in dict.fromkeys(classes.ravel().tolist()) if label]
+        classes[mask] = distinct.index(canonical(label))
+    order = [distinct[index] for index in dict.fromkeys(classes.ravel().tolist()) if index >= 0]
     assert result.status == "ok" and not result.repairs, text
     assert result.labels == order and result.empty_by_model == (not order)
     for label, mask in zip(result.labels, result.masks, strict=True):
-        assert np.array_equal(mask, classes == label)
+        assert np.array_equal(mask, classes == distinct.index(label))
 
 
 @pytest.mark.parametrize("name", ["bsd", "bsd_bricks"])
@@ -82,10 +83,10 @@ def test_codes_are_those_of_plain_loops():
     boxes = tight_boxes(grids)
     encoded = encode_bricks(grids, boxes)
     for index, grid in enumerate(grids):
-        box = mask_text.box_of(grid.tolist())
-        codes = mask_text.bricks_of(grid.tolist(), box)
-        assert tuple(boxes[index].tolist()) == box and encoded.of(index).tolist() == codes
-        assert np.array_equal(mask_text.paint(codes, box, np.zeros((64, 64), bool)), grid)
+        box = mask_text.box_of(grid)
+        codes = mask_text.bricks_of(grid, box)
+        assert boxes[index].tolist() == box and encoded.of(index).tolist() == codes
+        assert np.array_equal(mask_text.paint(codes, box, grid=np.zeros((64, 64), bool)), grid)
     assert np.array_equal(decode_bricks(encoded, boxes, shape=(64, 64)), grids)
 
 
@@ -116,12 +117,12 @@ def test_label_runs_are_those_of_plain_loops(rows):
     names = ["others", "a b", "c"]
     classes = np.array(rows)
     for mode in ("irle", "rrle"):
-        body = mask_text.rows_of_labels(rows, names, rows=mode == "rrle")
+        body = mask_text.rows_of_labels(classes, names, rows=mode == "rrle")
         assert encode_isd(classes, names, mode=mode) == body
         cells = decode_isd(body, shape=classes.shape, mode=mode)
         assert np.array_equal(np.array(cells.names)[cells.classes], np.array(names)[classes]) and cells.canonical
     grid = np.zeros_like(classes)
-    assert np.array_equal(mask_text.labels_of_rows(body, names, grid), classes)
+    assert np.array_equal(mask_text.labels_of_rows(body, names, grid=grid), classes)
 
 
 @given(masks(most=3), st.integers(1, 9), st.integers(1, 9))
@@ -195,6 +196,11 @@ def test_a_later_label_wins_and_is_counted():
     masks_[0, :3], masks_[1, 2:] = True, True
     found = get_codec("isd_rrle", grid=4).label_grid(masks_, ["a", "b"])
     assert found.overlaps == 4 and found.classes.tolist() == [[0] * 4] * 2 + [[1] * 4] * 2
+
+
+def test_the_last_mask_wins_although_its_label_came_first():
+    found = get_codec("isd_rrle", grid=2).label_grid(np.ones((3, 2, 2), bool), ["a", "b", "a"])
+    assert found.overlaps == 4 and found.labels == ["a", "b"] and not found.classes.any()
 
 
 def test_regions_are_numbered_in_the_order_of_their_boxes():
