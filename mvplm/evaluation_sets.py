@@ -20,6 +20,7 @@ from mvplm.evaluation.evaluators import Evaluator
 from mvplm.evaluation.naming import prefixed
 from mvplm.evaluation.referring import STATUSES
 from mvplm.evaluation.referring_evaluator import ReferringEvaluator
+from mvplm.heap import EVERY, trim_heap
 from mvplm.perceiver import Perceiver
 from mvplm.saved_predictions import PredictionSaver
 from mvplm.scoring import vocabulary_hash
@@ -170,6 +171,7 @@ class _Session:
     def run(self, batches: Iterator[EvaluationBatch], *, advance: Callable[[int], None]) -> None:
         """Ask about every batch; ``advance`` is told how many records are done."""
         seen: set[int] = set()
+        trimmed = 0
         for batch in batches:
             looked = self.asking.heard(self.perceiver.look(batch.batch))
             found = {task: self.perceiver.answer(looked, task=task) for task in self.evaluator.tasks}
@@ -181,6 +183,9 @@ class _Session:
                     self.saver.write(record, answers, expression=expression, place=batch.indices[row])
             seen |= set(batch.indices)
             advance(len(seen))
+            if len(seen) >= trimmed + EVERY:
+                trimmed = len(seen)
+                trim_heap()
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from mvplm.details import Details
 from mvplm.evaluation import Protocol, print_metrics, protocols, write_metrics, write_tables
 from mvplm.evaluation.naming import prefixed
 from mvplm.evaluation.referring import STATUSES
+from mvplm.heap import EVERY, trim_heap
 from mvplm.reopening import SavedSet, reopen
 from mvplm.scored_data import ScoredData
 from mvplm.scorers import DetectionScorer, PanopticScorer, ReferringScorer, Scorer, SemanticScorer
@@ -304,8 +305,10 @@ def _share(
 ) -> Scorer:
     """The scorer after the records at some places."""
     records, places = share
-    for place in places:
+    for done, place in enumerate(places, start=1):
         scorer.update(records[place])
         if advance is not None:
             advance()
+        if done % EVERY == 0:
+            trim_heap()
     return scorer

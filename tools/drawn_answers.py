@@ -10,6 +10,7 @@ import torch
 
 from mvplm.data.streamed_list import Share
 from mvplm.evaluation import make_evaluator
+from mvplm.heap import EVERY, trim_heap
 from mvplm.saved_predictions import PredictionSaver
 from mvplm.structures import (
     Annotation,
@@ -60,7 +61,12 @@ class DrawnAnswers:
         self._opened.__exit__(kind, error, trace)
 
     def update(self, index: int) -> None:
-        """Measure and write the answers about picture ``index``; codes and records are made anew, as a reader would."""
+        """Measure and write the answers about picture ``index``; codes and records are made anew, as a reader would.
+
+        Freed memory is given back as often as an evaluation does.
+        """
+        if index % EVERY == EVERY - 1:
+            trim_heap()
         segment_map = self._maps[index % DRAWN]
         record = _record(index, segment_map, vocabulary=self._vocabulary)
         for task, evaluator in self._evaluators.items():
