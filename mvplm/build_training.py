@@ -176,11 +176,12 @@ def build_trainer_settings(config: Config) -> TrainerSettings:
 
 
 def build_optimizer_settings(config: Config) -> OptimizerSettings:
-    """Settings of AdamW and its schedule."""
+    """Settings of the optimiser and its schedule."""
     optim = config.optim
     scales = {"encoder.": optim.encoder_lr_scale} if config.model.encoder.train else {}
     scales |= optim.lr_scales
     return OptimizerSettings(
+        kind=optim.kind,
         lr=optim.lr,
         weight_decay=optim.weight_decay,
         betas=(optim.betas[0], optim.betas[1]),

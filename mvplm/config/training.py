@@ -56,9 +56,11 @@ class LossConfig(Section):
 
 @dataclass
 class OptimConfig(Section):
-    """AdamW and its schedule.
+    """The optimiser and its schedule.
 
     Attributes:
+        kind: "adamw", or "muon": orthogonalised momentum for matrices of hidden layers, AdamW for all else; for
+            training from scratch. Rate and decay mean the same for both.
         lr: peak learning rate; encoder_lr_scale: factor for the vision encoder when it is trained.
         lr_scales: more factors by prefix of the parameter name; the longest matching prefix wins.
         weight_decay: on matrices and convolutions only. betas, eps: of AdamW.
@@ -68,6 +70,7 @@ class OptimConfig(Section):
         ema_decay: decay of the averaged weights used for evaluation; 0 switches averaging off.
     """
 
+    kind: str = setting("adamw", choices=("adamw", "muon"))
     lr: float = setting(4e-5, low=0)
     encoder_lr_scale: float = setting(1.0, low=0)
     lr_scales: dict[str, float] = field(default_factory=dict)

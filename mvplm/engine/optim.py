@@ -1,4 +1,4 @@
-"""Parameter groups, AdamW and its learning-rate schedule."""
+"""Parameter groups, the optimiser and its learning-rate schedule."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from mvplm.engine.muon import Muon
 from mvplm.engine.settings import OptimizerSettings
 from mvplm.structures.choices import near_matches
 
@@ -18,9 +19,10 @@ class ParameterGroup:
     """Trainable parameters that share a decay and a learning-rate scale.
 
     Attributes:
-        label: prefix and decay, for the table.
+        label: prefix, decay and rule, for the table.
         names, parameters: in the order of ``model.named_parameters()``.
         lr_scale, weight_decay: of the group.
+        matrices: they follow orthogonalised momentum.
     """
 
     label: str
@@ -28,6 +30,7 @@ class ParameterGroup:
     parameters: tuple[nn.Parameter, ...]
     lr_scale: float
     weight_decay: float
+    matrices: bool = False
 
     @property
     def size(self) -> int:
@@ -72,23 +75,27 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[Para
     """
     _check_prefixes(model, settings.lr_scales, what="lr_scales")
     decaying = _decaying_names(model)
-    sorted_names: dict[tuple[str, bool], list[str]] = {}
+    hidden = _hidden_matrices(model) if settings.kind == "muon" else set()
+    sorted_names: dict[tuple[str, bool, bool], list[str]] = {}
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for name in parameters:
         prefixes = [prefix for prefix in settings.lr_scales if name.startswith(prefix)]
-        key = (max(prefixes, key=len, default=""), name in decaying)
+        key = (max(prefixes, key=len, default=""), name in decaying, name in hidden)
         sorted_names.setdefault(key, []).append(name)
     if not parameters:
         raise ValueError("the model has no trainable parameter")
     return [
         ParameterGroup(
-            label=f"{prefix or '(all others)'} {'decay' if decays else 'no decay'}",
+            label=f"{prefix or '(all others)'} {'decay' if decays else 'no decay'}{', muon' if matrices else ''}",
             names=tuple(names),
             parameters=tuple(parameters[name] for name in names),
             lr_scale=float(settings.lr_scales.get(prefix, 1.0)),
             weight_decay=settings.weight_decay if decays else 0.0,
+            matrices=matrices,
         )
-        for (prefix, decays), names in sorted(sorted_names.items(), key=lambda item: (item[0][0], not item[0][1]))
+        for (prefix, decays, matrices), names in sorted(
+            sorted_names.items(), key=lambda item: (item[0][0], not item[0][1], not item[0][2])
+        )
     ]
 
 
@@ -105,9 +112,14 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], settings: OptimizerSettings) -> torch.optim.AdamW:
-    """AdamW over the groups. The fused kernel is the fastest on CUDA and, by a factor of three, on the CPU."""
-    return torch.optim.AdamW(
-        [{"params": list(g.parameters), "weight_decay": g.weight_decay, "lr_scale": g.lr_scale} for g in groups],
+    """AdamW or Muon over the groups. The fused kernel is the fastest on CUDA and, by a factor of three, on the CPU."""
+    kind = Muon if settings.kind == "muon" else torch.optim.AdamW
+    return kind(
+        [
+            {"params": list(g.parameters), "weight_decay": g.weight_decay, "lr_scale": g.lr_scale}
+            | ({"matrices": True} if g.matrices else {})
+            for g in groups
+        ],
         lr=settings.lr,
         betas=settings.betas,
         eps=settings.eps,
@@ -198,6 +210,16 @@ def _decaying_names(model: nn.Module) -> set[str]:
                 if parameter.ndim >= 2 and not name.startswith("bias"):
                     names.add(f"{module_name}.{name}" if module_name else name)
     return names
+
+
+def _hidden_matrices(model: nn.Module) -> set[str]:
+    """Matrices of linear layers between the first and the last: not of embeddings, and not of what gives the logits."""
+    heads = {id(module) for name, module in model.named_modules() if name.split(".")[-1] == "lm_head"}
+    return {
+        f"{name}.weight"
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and id(module) not in heads
+    }
 
 
 def _check_prefixes(model: nn.Module, prefixes: Iterable[str], *, what: str) -> None:

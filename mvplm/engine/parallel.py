@@ -147,7 +147,9 @@ class Sharded(Replicated):
         self.least_values = least_values
 
     def check(self, settings: TrainerSettings, optimizer: OptimizerSettings) -> None:
-        """Refuse fp16."""
+        """Refuse fp16 and Muon."""
+        if optimizer.kind == "muon":
+            raise ValueError("optim.kind=muon needs whole matrices, and sharded weights are pieces of them; use adamw")
         if settings.precision == "fp16":
             raise ValueError("fp16 does not go with sharded weights; use bf16")
 

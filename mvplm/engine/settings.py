@@ -7,13 +7,15 @@ from mvplm.structures.choices import check_choice
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCHEDULES = ("cosine", "linear", "constant")
+OPTIMIZERS = ("adamw", "muon")
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """AdamW and its schedule. Source: MVP-LM, training recipes (betas, eps and the decay rule are ours).
+    """The optimiser and its schedule. Source: MVP-LM, training recipes (betas, eps and the decay rule are ours).
 
     Attributes:
+        kind: "adamw", or "muon": orthogonalised momentum for matrices of hidden layers, AdamW for all else.
         lr: peak learning rate of parameters whose scale is 1.
         weight_decay: for matrices and convolutions only.
         betas, eps: of AdamW.
@@ -27,6 +29,7 @@ class OptimizerSettings:
         ValueError: a value outside its range.
     """
 
+    kind: str = "adamw"
     lr: float = 4e-5
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
@@ -37,6 +40,7 @@ class OptimizerSettings:
     ema_decay: float | None = None
 
     def __post_init__(self) -> None:
+        check_choice("optimiser", self.kind, choices=OPTIMIZERS)
         check_choice("schedule", self.schedule, choices=SCHEDULES)
         if not self.lr > 0:
             raise ValueError(f"lr must be positive, got {self.lr}")

@@ -64,7 +64,9 @@ class Zero(Replicated):
         self._engine: Any = None
 
     def check(self, settings: TrainerSettings, optimizer: OptimizerSettings) -> None:
-        """Refuse fp16 and compilation."""
+        """Refuse fp16, compilation and Muon."""
+        if optimizer.kind == "muon":
+            raise ValueError("optim.kind=muon needs whole matrices, and DeepSpeed flattens them; use adamw")
         if settings.precision == "fp16":
             raise ValueError("fp16 does not go with DeepSpeed here; use bf16")
         if settings.compile:
