@@ -130,6 +130,7 @@ def _evaluate_set(
     results = evaluator.compute()
     if details is not None:
         details.add(evaluator, results, prefix=entry.prefix)
+    trim_heap()
     return SetResult(
         prefixed(results, entry.prefix),
         counts,

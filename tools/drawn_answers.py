@@ -83,6 +83,7 @@ class DrawnAnswers:
             evaluator.compute()
             evaluator.intervals()
             evaluator.tables()
+            trim_heap()
 
     def _answer(self, asked: str, index: int) -> Perception:
         answer = Perception(SIZE, asked, list(self._vocabulary.names))
