@@ -75,7 +75,8 @@ def load_text_for_evaluation(config: Config, weights: str | Path | None) -> Text
     if is_text_directory(source):
         perceiver = load_text_perceiver(source, device=config.train.device)
         perceiver.config.infer, perceiver.config.eval.res_protocol = config.infer, config.eval.res_protocol
-        perceiver.config.text_mask.max_new_tokens = config.text_mask.max_new_tokens
+        own, asked = perceiver.config.text_mask, config.text_mask
+        own.max_new_tokens, own.constrained = asked.max_new_tokens, asked.constrained
         return perceiver
     checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
     processor = read_processor(checkpoint.path / PROCESSOR_DIR)
