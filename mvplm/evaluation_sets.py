@@ -106,7 +106,7 @@ def _evaluate_set(
     asking = Asking() if sentences else Asking.of(perceiver.config, dataset)
     batches = evaluation_batches(
         dataset,
-        asking.mapper(perceiver.mapper("referring" if sentences else entry.task, sentences=sentences)),
+        asking.mapper(perceiver.mapper(_asked_task(perceiver.config, entry), sentences=sentences)),
         batch_size=batch_size,
         collate=perceiver.collate,
         limit=limit,
@@ -137,6 +137,13 @@ def _evaluate_set(
         asking.hash(None if sentences else vocabulary),
         {} if saver is None else saver.files,
     )
+
+
+def _asked_task(config: Config, entry: EvalSetConfig) -> str:
+    """What a mapper is asked for: the set's kind of question where the model knows such."""
+    if config.system == "text4seg" and entry.form is not None:
+        return entry.form
+    return "referring" if entry.task in _SENTENCES else entry.task
 
 
 def _evaluator(config: Config, entry: EvalSetConfig, *, dataset: Sequence[Record]) -> Evaluator:

@@ -6,7 +6,7 @@
     coco/train2017/*.jpg  coco/val2017/*.jpg
 
 The file is a list of ``{"file_name" or "coco_url", "height", "width", "questions": [...], "answers": [[{"segmentation",
-"bbox" XYWH, "rephrased_name"}, ...], ...]}``, an answer per question.
+"bbox" XYWH, "rephrased_name"}, ...], ...]}``, an answer per question. The split "test" is both test files together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,10 @@ from mvplm.data.datasets.places import either, need_place
 from mvplm.structures import Annotation, Expression, Record
 from mvplm.structures.masks import decode_mask, encode_mask, tight_box
 
-SPLITS = ("train", "val", "test_less", "test_many")
+SPLITS = {
+    **{split: (split,) for split in ("train", "val", "test_less", "test_many")},
+    "test": ("test_less", "test_many"),
+}
 _FOLDERS = ("train2017", "val2017")
 
 
@@ -40,10 +43,11 @@ def load_muse(root: str | Path, *, split: str, num: int | None = None) -> Sequen
         FileNotFoundError: the file, or COCO, is not there.
         ValueError: a malformed file, or ``num`` below 1.
     """
-    file, images = need_place(root, *_places(split)), need_place(root, "coco")
-    records: RecordSequence = Muse(file, images=images, source=f"muse_{split}")
+    files = tuple(need_place(root, *_places(part)) for part in SPLITS[split])
+    images = need_place(root, "coco")
+    records: RecordSequence = Muse(files, images=images, source=f"muse_{split}")
     records = records if num is None else FirstRecords(records, num)
-    records.files = CocoFiles(root=file.parent, images=images, referring=file)
+    records.files = CocoFiles(root=files[0].parent, images=images, instances=files)
     return records
 
 
@@ -51,25 +55,23 @@ class Muse(RecordSequence):
     """Questions about several regions each.
 
     Args:
-        file: annotation file. images: folder of COCO. source: name for messages.
+        files: annotation files. images: folder of COCO. source: name for messages.
     """
 
-    def __init__(self, file: Path, *, images: Path, source: str) -> None:
-        self._file, self._images, self._source = file, images, source
-        self._entries = read_json(file)
-        if not isinstance(self._entries, list):
-            raise ValueError(f"{file} must hold a list of pictures, got {type(self._entries).__name__}")
+    def __init__(self, files: Sequence[Path], *, images: Path, source: str) -> None:
+        self._images, self._source = images, source
+        self._entries = [(file, entry) for file in files for entry in _pictures(file)]
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def picture(self, index: int) -> str | None:
         """File name of the picture at ``index``."""
-        return _name(self._entries[index], self._file).name
+        return _name(*self._entries[index]).name
 
     def image_id(self, index: int) -> int | str:
         """Id of the image at ``index``: COCO's number."""
-        stem = _name(self._entries[index], self._file).stem
+        stem = _name(*self._entries[index]).stem
         return int(stem) if stem.isdecimal() else stem
 
     def record(self, index: int) -> Record:
@@ -79,15 +81,15 @@ class Muse(RecordSequence):
             FileNotFoundError: the picture is in neither folder of COCO.
             ValueError: questions without answers, or a region that cannot be read; the message names the picture.
         """
-        entry = self._entries[index]
-        size, name = (int(entry["height"]), int(entry["width"])), _name(entry, self._file)
+        file, entry = self._entries[index]
+        size, name = (int(entry["height"]), int(entry["width"])), _name(file, entry)
         questions, answers = entry["questions"], entry["answers"]
         if len(questions) != len(answers):
-            raise ValueError(f"{self._file}: {name} has {len(questions)} questions and {len(answers)} answers")
+            raise ValueError(f"{file}: {name} has {len(questions)} questions and {len(answers)} answers")
         annotations: list[Annotation] = []
         expressions = []
         for number, (question, regions) in enumerate(zip(questions, answers, strict=True)):
-            found = [self._region(region, size, name=name) for region in regions]
+            found = [_region(region, size, name=f"{file}: a region of {name}") for region in regions]
             targets = tuple(range(len(annotations), len(annotations) + len(found)))
             annotations += found
             kind = "none" if not targets else "multiple" if len(targets) > 1 else ""
@@ -110,20 +112,28 @@ class Muse(RecordSequence):
             raise FileNotFoundError(f"image file not found: {' or '.join(map(str, dict.fromkeys(places)))}")
         return found
 
-    def _region(self, region: Mapping[str, Any], size: tuple[int, int], *, name: PurePosixPath) -> Annotation:
-        try:
-            mask = decode_mask(region["segmentation"], size)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self._file}: a region of {name} cannot be read: {error!r}") from error
-        box = tight_box(mask)
-        if box is None:
-            raise ValueError(f"{self._file}: a region of {name} has no pixel")
-        x1, y1, x2, y2 = box.tolist()
-        phrase = region.get("rephrased_name")
-        return Annotation((x1, y1, x2, y2), segmentation=encode_mask(mask), phrase=phrase and str(phrase))
+
+def _pictures(file: Path) -> list[Any]:
+    entries = read_json(file)
+    if not isinstance(entries, list):
+        raise ValueError(f"{file} must hold a list of pictures, got {type(entries).__name__}")
+    return entries
 
 
-def _name(entry: Mapping[str, Any], file: Path) -> PurePosixPath:
+def _region(region: Mapping[str, Any], size: tuple[int, int], *, name: str) -> Annotation:
+    try:
+        mask = decode_mask(region["segmentation"], size)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read: {error!r}") from error
+    box = tight_box(mask)
+    if box is None:
+        raise ValueError(f"{name} has no pixel")
+    x1, y1, x2, y2 = box.tolist()
+    phrase = region.get("rephrased_name")
+    return Annotation((x1, y1, x2, y2), segmentation=encode_mask(mask), phrase=phrase and str(phrase))
+
+
+def _name(file: Path, entry: Mapping[str, Any]) -> PurePosixPath:
     told = entry.get("file_name") or entry.get("coco_url")
     if not told:
         raise ValueError(f"{file}: an entry has neither file_name nor coco_url: {str(entry)[:200]}")
@@ -131,6 +141,8 @@ def _name(entry: Mapping[str, Any], file: Path) -> PurePosixPath:
 
 
 ENTRIES = {
-    f"muse_{split}": CatalogEntry(partial(load_muse, split=split), needs=(either(*_places(split)), "coco"))
-    for split in SPLITS
+    f"muse_{split}": CatalogEntry(
+        partial(load_muse, split=split), needs=(*(either(*_places(part)) for part in parts), "coco")
+    )
+    for split, parts in SPLITS.items()
 }

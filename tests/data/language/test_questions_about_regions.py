@@ -48,7 +48,9 @@ def test_muse(tree: Tree):
     assert decode_mask(first.annotations[0].segmentation).sum() > 500
     assert (second.image_id, second.image.parent.name) == (285, "train2017")
     assert pictures(tree.open("muse_val", num=1)) == {"139"}
-    assert len(tree.open("muse_val").files.hashes()) == 1
+    for part in ("less", "many"):
+        tree.json(f"muse/MUSE_test_{part}.json", [muse_entry()])
+    assert len(tree.open("muse_test")) == len(tree.open("muse_test").files.hashes()) == 2
 
 
 @pytest.mark.parametrize(
