@@ -83,7 +83,7 @@ def load_text_for_evaluation(config: Config, weights: str | Path | None) -> Text
         perceiver = load_text_perceiver(source, device=config.train.device)
         perceiver.config.infer, perceiver.config.eval.res_protocol = config.infer, config.eval.res_protocol
         own, asked = perceiver.config.text_mask, config.text_mask
-        own.max_new_tokens, own.constrained = asked.max_new_tokens, asked.constrained
+        own.max_new_tokens, own.constrained, own.refiner = asked.max_new_tokens, asked.constrained, asked.refiner
         return perceiver
     checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
     processor = read_processor(checkpoint.path / PROCESSOR_DIR)

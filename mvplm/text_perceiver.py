@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mvplm.data.images import load_image
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.models.text_mask import ReadPictures, Written
 from mvplm.models.text_mask.reading import Asked, perceive_answer
+from mvplm.models.text_mask.refine import MaskRefiner, refine_perception
 from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS
 from mvplm.questions import WORD_TASKS, Question, Request
 from mvplm.structures import Exchange, Expression, Perception, Record, Vocabulary
@@ -63,6 +65,12 @@ class TextPerceiver:
         self.settings: Any = None
         self._collate = system.collate(config)
         self._current: ReadImages | None = None
+
+    @cached_property
+    def refiner(self) -> MaskRefiner | None:
+        """What refines written masks, when ``text_mask.refiner`` names one."""
+        folder = self.config.text_mask.refiner
+        return None if folder is None else MaskRefiner.from_pretrained(folder, device=self.device)
 
     @property
     def device(self) -> torch.device:
@@ -210,7 +218,10 @@ class TextPerceiver:
                 listed=task in WORD_TASKS,
                 box_only=sample.form in BOX_FORMS,
             )
-            found.append(perceive_answer(self.model, looked.written[row], asked=asked))
+            answer = perceive_answer(self.model, looked.written[row], asked=asked)
+            if self.refiner is not None:
+                answer = refine_perception(self.refiner, sample.image, answer)
+            found.append(answer)
         seconds = time.perf_counter() - started
         for perception in found:
             perception.display_score = self.config.post.display_score
