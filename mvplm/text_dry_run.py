@@ -45,7 +45,7 @@ def estimate_text_run(config: Config, *, processes: int = 1) -> DryRun:
         optimizer=_MOMENTS * trained,
         average=_WORD * trained * ema,
         half_copies=0.0,
-        activations=_activations(config, system, sources),
+        activations=_activations(config, system, sources=sources),
         workspace=_WORKSPACE,
         samples_per_step=round(samples_per_step(config, processes)),
         steps=config.train.steps,
@@ -85,7 +85,7 @@ def _parts(model: nn.Module) -> tuple[PartSize, ...]:
     return tuple(PartSize(name, *sizes) for name, sizes in groups.items() if sizes[0])
 
 
-def _activations(config: Config, system: TextMaskSystem, sources: Sequence[SourceUse]) -> float:
+def _activations(config: Config, system: TextMaskSystem, *, sources: Sequence[SourceUse]) -> float:
     text = system.model.model.config.get_text_config(decoder=True)
     word = 2 if config.train.precision != "fp32" else 4
     measured = [source.tokens for source in sources if source.tokens is not None]

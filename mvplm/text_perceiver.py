@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -220,7 +220,7 @@ class TextPerceiver:
             )
             answer = perceive_answer(self.model, looked.written[row], asked=asked)
             if self.refiner is not None:
-                answer = refine_perception(self.refiner, sample.image, answer)
+                answer = refine_perception(self.refiner, answer, image=sample.image)
             found.append(answer)
         seconds = time.perf_counter() - started
         for perception in found:
@@ -228,6 +228,8 @@ class TextPerceiver:
             perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
             if task == "vqa" and perception.written is not None:
                 perception.caption = perception.written.text
+                # Words are the whole answer: there is no mask to be read in them.
+                perception.written = replace(perception.written, status="ok", repairs={})
         return found
 
     def save(self, directory: str | Path) -> Path:

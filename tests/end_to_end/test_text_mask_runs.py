@@ -66,6 +66,14 @@ def test_the_checkpoint_and_the_saved_model_measure_the_same(run: Path, tmp_path
     config = run_config(run)
     metrics = run_evaluation(config, out=tmp_path / "a", show=False)
     assert {"referring/all/cIoU", "grec/N-acc", "rec/Acc@0.5"} <= set(metrics)
+    counts = json.loads((tmp_path / "a" / "metrics.json").read_text())["data"]["sets"]["referring"]["counts"]
+    assert counts["written/ok"] + counts["written/no_target"] == counts["expressions"] > 0
+    config.text_mask.constrained = False
+    run_evaluation(config, out=tmp_path / "free", show=False)
+    config.text_mask.constrained = True
+    free = json.loads((tmp_path / "free" / "metrics.json").read_text())["data"]["sets"]["referring"]["counts"]
+    assert sum(value for name, value in free.items() if name.startswith("written/")) == counts["expressions"]
+    assert free["written/ok"] < counts["expressions"]
     assert run_evaluation(config, weights=run / "model", out=tmp_path / "b", show=False) == metrics
 
 

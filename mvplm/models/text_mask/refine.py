@@ -149,11 +149,11 @@ class MaskRefiner:
         return found.cpu().numpy(), float(output.iou_scores[0, 0, best])
 
 
-def refine_perception(refiner: MaskRefiner, image: Tensor, found: Perception) -> Perception:
+def refine_perception(refiner: MaskRefiner, found: Perception, *, image: Tensor) -> Perception:
     """The same answer with refined masks of its instances, and the masks as they were written beside them.
 
     Args:
-        refiner: of masks. image: (3, H, W) uint8. found: an answer with instances.
+        refiner: of masks. found: an answer with instances. image: (3, H, W) uint8.
     """
     instances = found.instances
     if instances is None or instances.masks is None or not len(instances):

@@ -118,7 +118,7 @@ def write(
     open_rows = [place for place, answer in enumerate(answers) if not answer.done]
     state = pictures.select([rows[place] for place in open_rows])
     while open_rows:
-        state, scores = _ask(model, state, [answers[place] for place in open_rows])
+        state, scores = _ask(model, state, rows=[answers[place] for place in open_rows])
         _choose([answers[place] for place in open_rows], scores)
         kept = [place for place, row in enumerate(open_rows) if not answers[row].done]
         if len(kept) < len(open_rows):
@@ -130,7 +130,7 @@ def write(
     return [answer.written() for answer in answers]
 
 
-def _ask(model: Any, state: ReadPictures, rows: Sequence[_Row]) -> tuple[ReadPictures, Tensor]:
+def _ask(model: Any, state: ReadPictures, *, rows: Sequence[_Row]) -> tuple[ReadPictures, Tensor]:
     """Read the unread tokens of some answers; the state behind them and scores (B, vocabulary) of what comes next."""
     device = state.attended.device
     counts = [len(row.unread) for row in rows]

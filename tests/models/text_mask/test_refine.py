@@ -130,7 +130,7 @@ def test_an_answer_has_both_masks(refiner: MaskRefiner, monkeypatch: pytest.Monk
     boxes = torch.tensor([[20.0, 10, 50, 30], [0, 0, 2, 2]])
     instances = Instances(boxes, torch.ones(2), ["a", "b"], torch.zeros(2, dtype=torch.int64), masks)
     monkeypatch.setattr(refiner, "_ask", lambda mask, embedding: (better, 0.8))
-    found = refine_perception(refiner, picture(40, 80), Perception((40, 80), "referring", ["a"], instances))
+    found = refine_perception(refiner, Perception((40, 80), "referring", ["a"], instances), image=picture(40, 80))
     assert found.refine_rejected == [None, "overlap"]
     assert (found.instances.masks[0].numpy() == better).all() and torch.equal(found.coarse_masks, masks)
     assert found.instances.boxes.tolist() == [[20, 11, 50, 30], [0, 0, 2, 2]]
