@@ -101,7 +101,14 @@ def estimate(config: Config, *, processes: int = 1) -> DryRun:
     Args:
         config: the run.
         processes: how many will train together.
+
+    Raises:
+        ValueError: a model that writes masks whose base is not on this machine.
     """
+    if config.system == "text4seg":
+        from mvplm.text_dry_run import estimate_text_run
+
+        return estimate_text_run(config, processes=processes)
     notes: list[str] = []
     tokenizer = _tokenizer(config, notes)
     sources = _sources(config, tokenizer, processes=processes, notes=notes)
@@ -124,7 +131,7 @@ def estimate(config: Config, *, processes: int = 1) -> DryRun:
         half_copies=_WORD / 2 * trained * casts,
         activations=activations.of(max((source.batch_size * source.questions for source in used), default=1)),
         workspace=_WORKSPACE,
-        samples_per_step=round(_samples_per_step(config, processes)),
+        samples_per_step=round(samples_per_step(config, processes)),
         steps=train.steps,
         sources=sources,
         checkpoint=_WORD * sizes.saved * (1 + ema) + _MOMENTS * trained,
@@ -208,8 +215,8 @@ def _shape(config: Config, sources: Sequence[SourceUse], *, notes: list[str]) ->
     )
 
 
-def _samples_per_step(config: Config, processes: int) -> float:
-    """Mean over the mixture, all processes together."""
+def samples_per_step(config: Config, processes: int) -> float:
+    """Samples of a step: mean over the mixture, all processes together."""
     used = [source for source in config.data.sources.values() if source.ratio]
     per_micro_batch = sum(source.ratio * source.batch_size for source in used) / sum(source.ratio for source in used)
     return per_micro_batch * config.train.grad_accumulation * processes
@@ -223,7 +230,7 @@ def _sources(
     micro_batches = config.train.steps * config.train.grad_accumulation * processes
     found = []
     for name, source in used.items():
-        dataset = _dataset(config, source, notes=notes)
+        dataset = open_source(config, source, notes=notes)
         share = source.ratio / total
         found.append(
             SourceUse(
@@ -241,7 +248,8 @@ def _sources(
     return tuple(found)
 
 
-def _dataset(config: Config, source: SourceConfig, *, notes: list[str]) -> Sequence[Record] | None:
+def open_source(config: Config, source: SourceConfig, *, notes: list[str]) -> Sequence[Record] | None:
+    """The records of a source; None, and a note, where they are not on this machine."""
     try:
         return open_records(config, source)
     except (OSError, ValueError) as error:

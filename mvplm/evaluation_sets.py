@@ -1,6 +1,7 @@
 """The evaluation sets of a configuration, one by one, and what the metrics file says about them."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -25,6 +26,7 @@ from mvplm.perceiver import Perceiver
 from mvplm.saved_predictions import PredictionSaver
 from mvplm.scoring import vocabulary_hash
 from mvplm.structures import Record, Vocabulary
+from mvplm.textmask.result import STATUSES as WRITTEN_STATUSES
 
 PREDICTIONS = "predictions"
 """Folder of the written predictions, below that of the metrics file."""
@@ -38,7 +40,8 @@ class SetResult:
 
     Attributes:
         metrics: name -> percent, names as in the metrics file.
-        counts: images, and for sentences expressions and answers of each status.
+        counts: images, for sentences expressions and answers of each status, and for models that write masks how their
+            answers were read.
         limit: records that were asked for, 0 for all.
         vocabulary_hash: of the names of the data; None without names.
         asked_hash: of the names that were asked for, synonyms included; None without names.
@@ -107,7 +110,7 @@ def _evaluate_set(
     asking = Asking() if sentences else Asking.of(perceiver.config, dataset)
     batches = evaluation_batches(
         dataset,
-        asking.mapper(perceiver.mapper("referring" if sentences else entry.task, sentences=sentences)),
+        asking.mapper(perceiver.mapper(_asked_task(perceiver.config, entry), sentences=sentences)),
         batch_size=batch_size,
         collate=perceiver.collate,
         limit=limit,
@@ -123,7 +126,7 @@ def _evaluate_set(
         advance = opened.enter_context(progress_bar(-(-count // world), entry.task))
         session = _Session(perceiver, asking, evaluator, saver)
         session.run(batches, advance=advance)
-    counts = {"images": count}
+    counts = {"images": count, **session.written_counts()}
     if isinstance(evaluator, ReferringEvaluator):
         answers = add_over_processes({status: evaluator.statuses[status] for status in STATUSES})
         counts |= {"expressions": sum(answers.values()), **answers}
@@ -139,6 +142,13 @@ def _evaluate_set(
         asking.hash(None if sentences else vocabulary),
         {} if saver is None else saver.files,
     )
+
+
+def _asked_task(config: Config, entry: EvalSetConfig) -> str:
+    """What a mapper is asked for: the set's kind of question where the model knows such."""
+    if config.system == "text4seg" and entry.form is not None:
+        return entry.form
+    return "referring" if entry.task in _SENTENCES else entry.task
 
 
 def _evaluator(config: Config, entry: EvalSetConfig, *, dataset: Sequence[Record]) -> Evaluator:
@@ -162,12 +172,20 @@ class _Session:
 
     Attributes:
         perceiver: the model. asking: how it is asked. evaluator: measures. saver: writes; None writes nothing.
+        written: how many answers of a model that writes had each status, in this process.
     """
 
     perceiver: Perceiver
     asking: Asking
     evaluator: Evaluator
     saver: PredictionSaver | None
+    written: Counter[str] = field(default_factory=Counter)
+
+    def written_counts(self) -> dict[str, int]:
+        """``written/STATUS`` over all processes; nothing for models that do not write."""
+        if getattr(self.perceiver.config, "system", "mvplm") != "text4seg":
+            return {}
+        return add_over_processes({f"written/{status}": self.written[status] for status in WRITTEN_STATUSES})
 
     def run(self, batches: Iterator[EvaluationBatch], *, advance: Callable[[int], None]) -> None:
         """Ask about every batch; ``advance`` is told how many records are done."""
@@ -178,6 +196,7 @@ class _Session:
             found = {task: self.perceiver.answer(looked, task=task) for task in self.evaluator.tasks}
             for row, (record, place) in enumerate(zip(batch.records, batch.expressions, strict=True)):
                 answers = {task: perceptions[row] for task, perceptions in found.items()}
+                self.written.update(answer.written.status for answer in [*answers.values()][:1] if answer.written)
                 expression = None if place is None else record.expressions[place]
                 self.evaluator.update(record, answers, expression=expression)
                 if self.saver is not None:

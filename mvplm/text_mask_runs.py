@@ -1,6 +1,7 @@
 """Whole runs of models that write masks as text: training and what evaluation loads. ``runs`` calls nothing else."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from mvplm.build_text_mask import TextMaskSystem, build_mask_mixture, build_text_mask, read_processor
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
-from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights, open_checkpoint
+from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
 from mvplm.pretrained import WEIGHTS_FILE
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text_mask_files import PROCESSOR_DIR, is_text_directory, load_text_perceiver, placed
@@ -30,7 +31,8 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
     model = system.model
     if config.train.init_from and not resume:
         start = Path(config.train.init_from)
-        load_weights(model, start / WEIGHTS_FILE if start.is_dir() else start, skip=config.train.init_skip)
+        path = start / WEIGHTS_FILE if start.is_dir() else start
+        load_weights(model, path, allow_missing=_from_base(system, config), skip=config.train.init_skip)
     freeze(model, config.train.freeze)
     if config.train.gradient_checkpointing:
         model.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -44,7 +46,7 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
         _no_criterion,
         weights=build_weights(config),
         mixture=build_mask_mixture(config, system),
-        settings=build_trainer_settings(config),
+        settings=replace(build_trainer_settings(config), trained_only=bool(_from_base(system, config))),
         optimizer=build_optimizer_settings(config),
         hooks=(
             *standard_hooks(config, evaluate=_evaluation(config, system), extras=extras, overwrite=overwrite),
@@ -56,6 +58,11 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
         with trainer.evaluation_model():
             TextPerceiver(system, config=config).save(out / "model")
     return summary
+
+
+def _from_base(system: TextMaskSystem, config: Config) -> list[str]:
+    """Names of weights that stay those of the base beside adapters, so that checkpoints need not hold them."""
+    return frozen_weights(system.model) if config.text_mask.base is not None and config.text_mask.lora.rank else []
 
 
 def _no_criterion(output: Any, batch: Any) -> dict[str, Tensor]:
@@ -75,13 +82,14 @@ def load_text_for_evaluation(config: Config, weights: str | Path | None) -> Text
     if is_text_directory(source):
         perceiver = load_text_perceiver(source, device=config.train.device)
         perceiver.config.infer, perceiver.config.eval.res_protocol = config.infer, config.eval.res_protocol
-        perceiver.config.text_mask.max_new_tokens = config.text_mask.max_new_tokens
+        own, asked = perceiver.config.text_mask, config.text_mask
+        own.max_new_tokens, own.constrained, own.refiner = asked.max_new_tokens, asked.constrained, asked.refiner
         return perceiver
     checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
     processor = read_processor(checkpoint.path / PROCESSOR_DIR)
     # With a base, the base's own processor tells which tokens are new; both end with the same ids.
     system = build_text_mask(config, processor=processor if config.text_mask.base is None else None)
-    load_weights(system.model, checkpoint.path / WEIGHTS_FILE)
+    load_weights(system.model, checkpoint.path / WEIGHTS_FILE, allow_missing=_from_base(system, config))
     average = checkpoint.path / AVERAGE_FILE
     if average.is_file():
         load_weights(system.model, average, allow_missing=("",))

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mvplm.build_text_mask import TextMaskSystem, build_mask_mapper
@@ -13,22 +15,31 @@ from mvplm.config import Config
 from mvplm.config.base import near
 from mvplm.data.images import load_image
 from mvplm.data.mask_mapper import MaskTextMapper
+from mvplm.models.text_mask import ReadPictures, Written
 from mvplm.models.text_mask.reading import Asked, perceive_answer
-from mvplm.models.text_mask.writing import Written
+from mvplm.models.text_mask.refine import MaskRefiner, refine_perception
 from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS
 from mvplm.questions import WORD_TASKS, Question, Request
-from mvplm.structures import Expression, Perception, Record, Vocabulary
-from mvplm.structures.written import WrittenBatch, WrittenSample
+from mvplm.structures import Exchange, Expression, Perception, Record, Vocabulary
+from mvplm.structures.written import AskedBatch, WrittenSample
 
 TEXT_TASKS = ("referring", *(form for form in FORMS if not form.startswith("semantic.")))
 """Tasks of ``predict(text=...)``."""
 
 
 @dataclass(frozen=True)
+class ReadImages:
+    """Images as RGB arrays (H, W, 3), and what the model keeps of them."""
+
+    arrays: list[np.ndarray]
+    pictures: ReadPictures
+
+
+@dataclass(frozen=True)
 class LookedWritten:
     """A batch, what the model wrote about it, and the seconds that took."""
 
-    batch: WrittenBatch
+    batch: AskedBatch
     written: list[Written]
     seconds: float
 
@@ -53,6 +64,13 @@ class TextPerceiver:
         self.dtype = dtype
         self.settings: Any = None
         self._collate = system.collate(config)
+        self._current: ReadImages | None = None
+
+    @cached_property
+    def refiner(self) -> MaskRefiner | None:
+        """What refines written masks, when ``text_mask.refiner`` names one."""
+        folder = self.config.text_mask.refiner
+        return None if folder is None else MaskRefiner.from_pretrained(folder, device=self.device)
 
     @property
     def device(self) -> torch.device:
@@ -61,10 +79,11 @@ class TextPerceiver:
 
     def predict(
         self,
-        image: Any,
+        image: Any = None,
         *,
         classes: Sequence[str] | Sequence[Sequence[str]] | None = None,
         text: str | Sequence[str] | None = None,
+        boxes: Any = None,
         task: str | None = None,
         stuff: Iterable[str] | None = None,
         batch_size: int | None = None,
@@ -72,47 +91,82 @@ class TextPerceiver:
         """Ask about one image or a list of them; see :meth:`mvplm.Perceiver.predict`.
 
         Args:
-            image: one picture or a list.
+            image: one picture or a list; None asks about the picture of :meth:`set_image`.
             classes: names to look for; one list for all images, or a list per image.
-            text: an expression, or several about the same image.
+            text: an expression, or several about the same image, which is read once.
+            boxes: not understood by models that write.
             task: for ``classes`` instance (default), panoptic, semantic, detection or grounding; for ``text``
                 referring (default), or a kind of question such as "ground", "reason.multi" or "vqa".
-            stuff: which of the classes are stuff. batch_size: questions per forward pass.
+            stuff: which of the classes are stuff. batch_size: images, and questions, per forward pass.
 
         Returns:
             A Perception for one image, a list for a list of images; with a list of expressions, a list per image.
 
         Raises:
-            ValueError: both or neither of ``classes`` and ``text``, nothing in them, a task that does not go with them,
-                a picture that cannot be read (the message names it).
+            ValueError: boxes; both or neither of ``classes`` and ``text``, nothing in them, a task that does not go
+                with them, a picture that cannot be read (the message names it).
         """
+        if boxes is not None:
+            raise ValueError(
+                "a model that writes masks as text cannot be asked about boxes; ask with text= or classes=, or take a "
+                "model of system 'mvplm' for boxes="
+            )
         if text is not None and task is not None and task not in TEXT_TASKS:
             raise ValueError(
                 f"task {task!r} does not go with text={near(task, TEXT_TASKS)}; choose one of {', '.join(TEXT_TASKS)}"
             )
         request = Request(None if text is not None else task, classes, text=text, stuff=stuff, boxes=None)
-        wanted = request.task if text is None else task or "referring"
         several = isinstance(image, (list, tuple))
-        pictures = [load_image(picture) for picture in (image if several else [image])]
+        if image is None and self._current is None:
+            raise ValueError("give an image, or call set_image() first")
+        pictures = list(image) if several else [image]
         known = () if self.vocabulary is None else _stuff(self.vocabulary)
         questions = request.questions(len(pictures), several=several, known_stuff=known)
-        rows = [(place, question) for place, asked in enumerate(questions) for question in asked]
         size = self.config.infer.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
-        answers: list[list[Perception]] = [[] for _ in pictures]
-        mapper = self.mapper(wanted or "instance")
-        for start in range(0, len(rows), size):
-            chunk = rows[start : start + size]
-            samples = [mapper(_record(pictures[i], question)) for i, question in chunk]
-            looked = self.look(self.collate(samples))
-            flags = [question.isthing for _, question in chunk]
-            found = self.answer(looked, task=wanted or "instance", isthing=flags)
-            for (place, _), perception in zip(chunk, found, strict=True):
-                perception._image = pictures[place]
-                answers[place].append(perception)
+        wanted = (request.task if text is None else task) or TEXT_TASKS[0]
+        answers: list[list[Perception]] = []
+        for start in range(0, len(pictures), size):
+            read = self._current if image is None else self.read(pictures[start : start + size])
+            assert read is not None
+            answers += self.ask(read, questions[start : start + size], task=wanted, batch_size=size)
         shaped: list[Any] = answers if text is not None and not isinstance(text, str) else [a[0] for a in answers]
         return shaped if several else shaped[0]
+
+    def set_image(self, image: Any) -> "TextPerceiver":
+        """Read a picture once; later calls of :meth:`predict` without an image ask about it."""
+        self._current = self.read([image])
+        return self
+
+    def read(self, images: Sequence[Any]) -> ReadImages:
+        """Run the model over some pictures; any number of questions can follow."""
+        arrays = [load_image(image) for image in images]
+        tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
+        with self._autocast():
+            batch = AskedBatch(self._collate.pictures(tensors), [], [], []).to(self.device)
+            return ReadImages(arrays, self.model.look(batch))
+
+    def ask(
+        self, read: ReadImages, questions: Sequence[Sequence[Question]], *, task: str, batch_size: int
+    ) -> list[list[Perception]]:
+        """Answer several questions per picture; the answers keep that shape."""
+        rows = [(place, question) for place, asked in enumerate(questions) for question in asked]
+        answers: list[list[Perception]] = [[] for _ in questions]
+        mapper = self.mapper(task)
+        for start in range(0, len(rows), batch_size):
+            chunk = rows[start : start + batch_size]
+            samples = [
+                mapper(_record(read.arrays[place], question, task=task), expression=None if question.names else 0)
+                for place, question in chunk
+            ]
+            batch = self._collate.ask(samples, rows=[place for place, _ in chunk])
+            looked = self.look(batch, pictures=read.pictures)
+            found = self.answer(looked, task=task, isthing=[question.isthing for _, question in chunk])
+            for (place, _), perception in zip(chunk, found, strict=True):
+                perception._image = read.arrays[place]
+                answers[place].append(perception)
+        return answers
 
     def mapper(self, task: str, mode: str | None = None, *, sentences: str | None = None) -> MaskTextMapper:
         """The mapper from records to samples with open answers.
@@ -125,18 +179,25 @@ class TextPerceiver:
         kind = sentences or ("gres" if task in TEXT_TASKS else task)
         return build_mask_mapper(self.config, self.system, task=kind, form=form, training=False)
 
-    def collate(self, samples: Sequence[WrittenSample]) -> WrittenBatch:
-        """A batch of samples."""
+    def collate(self, samples: Sequence[WrittenSample]) -> AskedBatch:
+        """A batch of samples with open answers; those about one picture share it when they hold the same tensor."""
         return self._collate(samples)
 
-    def look(self, batch: WrittenBatch, *, processors: Sequence[Any] = ()) -> LookedWritten:
-        """What the model writes about a batch; ``processors`` are logits processors that restrict it."""
+    def look(self, batch: AskedBatch, *, pictures: ReadPictures | None = None, jump: bool = True) -> LookedWritten:
+        """What the model writes about a batch.
+
+        Args:
+            batch: of questions. pictures: of the batch, when they are read already.
+            jump: do not ask the model for tokens without a choice; the answers are the same.
+        """
         started = time.perf_counter()
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16"):
+        with self._autocast():
             written = self.model.write(
                 batch.to(self.device),
                 max_new_tokens=self.config.text_mask.max_new_tokens,
-                processors=processors,
+                constrained=self.config.text_mask.constrained,
+                jump=jump,
+                pictures=pictures,
             )
         return LookedWritten(batch, written, time.perf_counter() - started)
 
@@ -157,13 +218,18 @@ class TextPerceiver:
                 listed=task in WORD_TASKS,
                 box_only=sample.form in BOX_FORMS,
             )
-            found.append(perceive_answer(self.model, looked.written[row], asked=asked))
+            answer = perceive_answer(self.model, looked.written[row], asked=asked)
+            if self.refiner is not None:
+                answer = refine_perception(self.refiner, answer, image=sample.image)
+            found.append(answer)
         seconds = time.perf_counter() - started
         for perception in found:
             perception.display_score = self.config.post.display_score
             perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
             if task == "vqa" and perception.written is not None:
                 perception.caption = perception.written.text
+                # Words are the whole answer: there is no mask to be read in them.
+                perception.written = replace(perception.written, status="ok", repairs={})
         return found
 
     def save(self, directory: str | Path) -> Path:
@@ -171,6 +237,9 @@ class TextPerceiver:
         from mvplm.text_mask_files import save_text_perceiver
 
         return save_text_perceiver(self, directory)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
 
     def _flags(self, names: Sequence[str]) -> tuple[bool, ...]:
         known = set() if self.vocabulary is None else _stuff(self.vocabulary)
@@ -181,9 +250,11 @@ def _stuff(vocabulary: Vocabulary) -> set[str]:
     return {name.lower() for name, thing in zip(vocabulary.names, vocabulary.isthing, strict=True) if not thing}
 
 
-def _record(array: Any, question: Question) -> Record:
+def _record(array: Any, question: Question, *, task: str) -> Record:
     """The record of a question about an RGB array (H, W, 3)."""
     size = (int(array.shape[0]), int(array.shape[1]))
-    if question.expression is not None:
-        return Record("picture", array, size, expressions=(Expression(question.expression, ()),))
-    return Record("picture", array, size, vocabulary=Vocabulary(question.names, question.isthing))
+    if question.expression is None:
+        return Record("picture", array, size, vocabulary=Vocabulary(question.names, question.isthing))
+    if task == "vqa":
+        return Record("picture", array, size, exchanges=(Exchange(question.expression, ""),))
+    return Record("picture", array, size, expressions=(Expression(question.expression, ()),))

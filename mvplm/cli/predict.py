@@ -19,7 +19,10 @@ def predict(
     text: Annotated[str | None, typer.Option(help="A sentence that says what to look for.")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="panoptic, semantic, instance (default for names), detection, grounding or referring."),
+        typer.Option(
+            help="panoptic, semantic, instance (default for names), detection, grounding or referring; models that "
+            "write masks also take a kind of question: ground, reason.multi, vqa ..."
+        ),
     ] = None,
     stuff: Annotated[str | None, typer.Option(help="Which of the names are stuff (sky, grass).")] = None,
     model: Annotated[str, typer.Option(help="Shipped weights, a directory, or a Hub id.")] = DEFAULT_MODEL,
@@ -54,6 +57,10 @@ def summary(answer: Any) -> str:
     """One line about a Perception: what was found, how often."""
     if answer.no_target:
         return "nothing fits"
+    if answer.unparsed:
+        return f"the answer cannot be read ({answer.written.status})"
+    if answer.written is not None and answer.caption is not None:
+        return str(answer.caption)
     if answer.panoptic is not None:
         labels = [segment.label for segment in answer.panoptic.segments]
     elif answer.instances is not None:

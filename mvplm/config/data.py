@@ -187,6 +187,7 @@ class EvalSetConfig(Section):
         dataset: name in the catalog.
         options: arguments of the dataset.
         task: what is asked and which metric answers.
+        form: kind of question to a model that writes masks; None takes the usual one of ``task``.
         prefix: first part of the metric names; None takes the task's own ("panoptic", "referring" ...).
         limit: only the first so many records; 0 takes all.
     """
@@ -194,6 +195,7 @@ class EvalSetConfig(Section):
     dataset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     task: str = setting("panoptic", choices=tuple(task for task in TASKS if task != "caption"))
+    form: str | None = setting(None, choices=MASK_FORMS)
     prefix: str | None = None
     limit: int = setting(0, low=0)
 

@@ -64,7 +64,10 @@ class TextMaskConfig(Section):
         processor: more arguments of the processor for pictures, such as ``{min_pixels: 614656}``.
         wordings: so many of the three wordings of a question are used in training.
         max_length: most ids of the questions and answers of a sample.
-        max_new_tokens: longest answer at inference.
+        max_new_tokens: longest answer at inference, its end included.
+        constrained: only answers that the codec writes; without, the model writes what it likes, and how many answers
+            can be read is a measurement.
+        refiner: directory with a ``SamModel`` of transformers that refines written masks; None leaves them as written.
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
@@ -78,5 +81,7 @@ class TextMaskConfig(Section):
     wordings: int = setting(3, low=1, high=3)
     max_length: int = setting(4096, low=32)
     max_new_tokens: int = setting(1024, low=8)
+    constrained: bool = True
+    refiner: str | None = None
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
     lora: LoraConfig = field(default_factory=LoraConfig)

@@ -12,16 +12,21 @@ from mvplm.data.datasets import (
     ade20k,
     cityscapes,
     coco_2017,
+    earthreason,
     goldg,
     grefcoco,
     llava,
+    llava_instruct,
     lvis,
+    muse,
     objects365,
     odinw,
     pascal_context,
     pascal_voc,
+    pix2cap,
     reasonseg,
     refcoco,
+    rrsis_d,
 )
 from mvplm.data.datasets.coco import load_coco_folder
 from mvplm.data.datasets.coco_files import find_coco_files
@@ -37,7 +42,18 @@ ROOT_VARIABLE = "MVPLM_DATASETS"
 
 # Each of these files has ENTRIES: the names it reads.
 _WITH_NAMES = (coco_2017, ade20k, cityscapes, pascal_context, pascal_voc, lvis, odinw, objects365)
-_WITH_SENTENCES = (goldg, refcoco, grefcoco, llava, reasonseg)
+_WITH_SENTENCES = (
+    goldg,
+    refcoco,
+    grefcoco,
+    llava,
+    reasonseg,
+    muse,
+    rrsis_d,
+    earthreason,
+    pix2cap,
+    llava_instruct,
+)
 
 _ENTRIES: dict[str, CatalogEntry] = {
     "coco_folder": CatalogEntry(load_coco_folder, find_coco_files),

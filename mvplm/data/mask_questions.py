@@ -54,8 +54,10 @@ class QuestionMaker:
             raise ValueError(f"{self.form} asks for boxes, and {self.codec.name} writes none; use a box-wise codec")
 
     def places(self, record: Record) -> list[int]:
-        """Positions of the expressions that fit the form; empty for forms without expressions."""
-        if self.form.startswith("semantic.") or self.form == "vqa":
+        """Positions of the expressions (or answered questions) that fit the form; empty where it needs none."""
+        if self.form == "vqa":
+            return list(range(len(record.exchanges)))
+        if self.form.startswith("semantic."):
             return []
         return expression_indices(record, _FITTING.get(self.form, "res"))
 
@@ -66,13 +68,14 @@ class QuestionMaker:
 
         Args:
             record: with masks of its objects where the answer is told. rng: source of every draw.
-            expression: position in ``record.expressions`` for forms with an expression. wording: see ``mask_question``.
+            expression: position in ``record.expressions`` for forms with an expression, in ``record.exchanges`` for
+                "vqa". wording: see ``mask_question``.
 
         Raises:
             ValueError: the record lacks what the form needs, or nothing of its targets can be seen on the grid.
         """
         if self.form == "vqa":
-            return self._described(record, rng)
+            return self._told(record, rng, place=expression)
         if self.form.startswith("semantic."):
             return self._named(record, rng, wording=wording)
         if expression is None:
@@ -84,11 +87,15 @@ class QuestionMaker:
         targets = [record.annotations[place] for place in asked.targets]
         return self._answer(question, (asked.text,), record=record, found=[(asked.text, target) for target in targets])
 
-    def _described(self, record: Record, rng: random.Random) -> AnsweredQuestion:
+    def _told(self, record: Record, rng: random.Random, *, place: int | None) -> AnsweredQuestion:
+        """One of the questions that a record has answers to, or its description."""
+        if place is not None:
+            asked = record.exchanges[place]
+            return AnsweredQuestion(asked.question, asked.answer if self.answered else None, ())
         if not self.answered:
             return AnsweredQuestion(CAPTION_QUESTION, None, ())
         if not record.captions:
-            raise ValueError(f"image {record.image_id}: no caption to learn from")
+            raise ValueError(f"image {record.image_id}: no caption and no answer to learn from")
         return AnsweredQuestion(CAPTION_QUESTION, rng.choice(record.captions), ())
 
     def _named(self, record: Record, rng: random.Random, *, wording: int) -> AnsweredQuestion:

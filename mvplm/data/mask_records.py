@@ -38,7 +38,7 @@ class MaskRecords:
         for index in range(len(self.dataset)):
             record = self.dataset[index]
             fitting = self.maker.places(record)
-            whole = self.maker.form.startswith("semantic.") or self.maker.form == "vqa"
+            whole = self.maker.form.startswith("semantic.") or (self.maker.form == "vqa" and not fitting)
             for expression in [None] if whole else fitting:
                 yield from self._one(record, index, expression=expression)
 

@@ -1,7 +1,7 @@
 """Samples with written answers to a batch: the processor takes the pictures, questions become ids piece by piece."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from mvplm.data.collate import IGNORED
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
-from mvplm.structures.written import WrittenBatch, WrittenSample
+from mvplm.structures.written import AskedBatch, WrittenBatch, WrittenSample
 
 
 class WrittenCollate:
@@ -33,8 +33,8 @@ class WrittenCollate:
         self.frame = frame
         self.options = dict(options or {})
 
-    def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch:
-        """The batch of B samples, padded on the left.
+    def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch | AskedBatch:
+        """The batch of B samples: with answers to learn from, or with questions to answer.
 
         Raises:
             ValueError: no samples, or some with open answers and some without.
@@ -43,7 +43,21 @@ class WrittenCollate:
         answered = {sample.turns[-1].answer is not None for sample in samples}
         if len(answered) != 1:
             raise ValueError("a batch needs samples, either all with answers or all without")
-        inputs = self._pictures(samples)
+        return self._learned(samples) if answered == {True} else self._asked(samples)
+
+    def ask(self, samples: Sequence[WrittenSample], *, rows: Sequence[int]) -> AskedBatch:
+        """Questions about pictures that are read already; ``rows``: the picture of every sample."""
+        return AskedBatch({}, list(samples), list(rows), [self._text(sample).ids for sample in samples])
+
+    def _asked(self, samples: list[WrittenSample]) -> AskedBatch:
+        """Pictures once each: samples about one picture hold the same tensor."""
+        first = {id(sample.image): sample.image for sample in samples}
+        places = list(first)
+        rows = [places.index(id(sample.image)) for sample in samples]
+        return replace(self.ask(samples, rows=rows), inputs=self.pictures(list(first.values())))
+
+    def _learned(self, samples: list[WrittenSample]) -> WrittenBatch:
+        inputs = self.pictures([sample.image for sample in samples])
         given = inputs["attention_mask"].bool()
         texts = [self._text(sample) for sample in samples]
         longest = max(int(given[row].sum()) + len(text.ids) for row, text in enumerate(texts))
@@ -66,18 +80,14 @@ class WrittenCollate:
         }
         labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
         return WrittenBatch(
-            {**inputs, **padded},
-            _pad_left(labels, longest, fill=IGNORED) if answered == {True} else None,
-            max(map(len, labels)),
-            samples,
+            {**inputs, **padded}, samples, _pad_left(labels, longest, fill=IGNORED), max(map(len, labels))
         )
 
-    def _pictures(self, samples: Sequence[WrittenSample]) -> dict[str, Tensor]:
-        """Arguments of the model for pictures and the text before the questions, padded on the left."""
-        pictures = [Image.fromarray(sample.image.permute(1, 2, 0).numpy()) for sample in samples]
+    def pictures(self, images: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Arguments of the model for images, uint8 (3, H, W), and the text before the questions, padded on the left."""
         found = self.processor(
-            images=pictures,
-            text=[self.frame.before] * len(samples),
+            images=[Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images],
+            text=[self.frame.before] * len(images),
             return_tensors="pt",
             padding=True,
             padding_side="left",

@@ -21,7 +21,7 @@ from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.trainer import Trainer, TrainSummary
-from mvplm.engine.weights import LoadReport, adopt_weights, load_weights, parameters_on_meta
+from mvplm.engine.weights import LoadReport, adopt_weights, frozen_weights, load_weights, parameters_on_meta
 
 __all__ = [
     "Checkpoint",
@@ -50,6 +50,7 @@ __all__ = [
     "describe_environment",
     "format_groups",
     "freeze",
+    "frozen_weights",
     "join_processes",
     "leave_processes",
     "load_weights",

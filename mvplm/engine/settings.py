@@ -73,6 +73,7 @@ class TrainerSettings:
         log_every: steps between two reads of the losses from the device.
         nonfinite_limit: so many steps with a non-finite loss in a row end the run; 0 ends it at the first.
         max_seconds: stop cleanly after this time, None for never.
+        trained_only: checkpoints leave out weights that are not trained; whoever resumes has to bring the same ones.
 
     Raises:
         ValueError: a value outside its range.
@@ -90,6 +91,7 @@ class TrainerSettings:
     log_every: int = 20
     nonfinite_limit: int = 10
     max_seconds: float | None = None
+    trained_only: bool = False
 
     def __post_init__(self) -> None:
         check_choice("precision", self.precision, choices=PRECISIONS)

@@ -35,6 +35,7 @@ from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_s
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.signals import StopSignals
 from mvplm.engine.step import TrainingStep
+from mvplm.engine.weights import frozen_weights
 from mvplm.structures.versions import library_versions
 
 _LOGGER = logging.getLogger("mvplm.engine")
@@ -216,8 +217,10 @@ class Trainer:
             OSError: it cannot be written, as on a full disk; older checkpoints stay.
         """
         self.flush_losses()
+        left_out = set(self._left_out())
+        model = self.spread.model_tensors(self.model)
         tensors = {
-            "model": self.spread.model_tensors(self.model),
+            "model": {name: value for name, value in model.items() if name not in left_out},
             "optimizer": self.spread.optimizer_tensors(self.optimizer, self.groups),
         }
         if self.average is not None:
@@ -225,6 +228,10 @@ class Trainer:
         if self.is_main:
             store.save(self.step, tensors=tensors, state=self._state(), extras=extras)
         self.accelerator.wait_for_everyone()
+
+    def _left_out(self) -> list[str]:
+        """Names of weights that checkpoints do not hold."""
+        return frozen_weights(self.model) if self.settings.trained_only else []
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take weights, optimiser, average, counters, generators and the place in the data from a checkpoint.
@@ -234,7 +241,7 @@ class Trainer:
         Raises:
             ValueError: the checkpoint does not fit model or optimiser.
         """
-        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE)
+        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE, may_lack=self._left_out())
         self.spread.load_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {})
         if self.average is not None:
             average = checkpoint.tensors("ema")

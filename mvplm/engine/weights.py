@@ -78,6 +78,11 @@ def load_weights(
     return report
 
 
+def frozen_weights(model: nn.Module) -> list[str]:
+    """Names of the parameters that are not trained."""
+    return [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+
+
 @contextmanager
 def parameters_on_meta() -> Iterator[None]:
     """Modules made inside have parameters without memory and buffers with values, which no weights file holds.

@@ -4,7 +4,7 @@ from mvplm.structures.batch import Batch, FurtherPrompts
 from mvplm.structures.box_prompts import BoxPrompts, PromptedBoxes
 from mvplm.structures.boxes import BoxFormat, convert_boxes
 from mvplm.structures.outputs import DenoisingOutput, PerceptionOutput, PredictionSet
-from mvplm.structures.record import Annotation, Expression, Record
+from mvplm.structures.record import Annotation, Exchange, Expression, Record
 from mvplm.structures.results import Instances, PanopticMap, Perception, SegmentInfo, SemanticMap
 from mvplm.structures.sample import RenderedPrompt, Sample, Target
 from mvplm.structures.vocabulary import Vocabulary
@@ -15,6 +15,7 @@ __all__ = [
     "BoxFormat",
     "BoxPrompts",
     "DenoisingOutput",
+    "Exchange",
     "Expression",
     "FurtherPrompts",
     "Instances",

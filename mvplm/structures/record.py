@@ -60,6 +60,14 @@ class Expression:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """A question about an image and its answer, both plain text."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Record:
     """One image with its annotations.
 
@@ -70,6 +78,7 @@ class Record:
         source: dataset name, for messages only; no behaviour may depend on it.
         vocabulary: names that ``Annotation.label`` points into; None for phrase or sentence data.
         exhaustive: every object of the vocabulary is annotated, so names without annotation are true negatives.
+        exchanges: questions and answers in words.
         absent: where the record is not exhaustive, positions of names that are surely not in the image.
     """
 
@@ -81,6 +90,7 @@ class Record:
     annotations: tuple[Annotation, ...] = ()
     expressions: tuple[Expression, ...] = ()
     captions: tuple[str, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
     exhaustive: bool = True
     absent: tuple[int, ...] = ()
 

@@ -92,6 +92,8 @@ class Perception:
         timings: seconds per step.
         display_score: least score of an instance that is drawn or told; never affects numbers.
         written: the answer as text and how it was read, from models that write masks as text.
+        coarse_masks: (N, H, W) bool, the masks as written, where those of ``instances`` were refined.
+        refine_rejected: why the refinement of each of the N masks was not taken, None where it was.
     """
 
     size: tuple[int, int]
@@ -107,6 +109,8 @@ class Perception:
     timings: dict[str, float] = field(default_factory=dict)
     display_score: float = 0.5
     written: WrittenAnswer | None = None
+    coarse_masks: Tensor | None = None
+    refine_rejected: list[str | None] | None = None
 
     @property
     def unparsed(self) -> bool:
@@ -128,6 +132,8 @@ class Perception:
             out["written"] = vars(self.written)
         if self.instances is not None:
             out["instances"] = self._instance_dicts(self.instances)
+        if self.refine_rejected is not None:
+            out["refine_rejected"] = list(self.refine_rejected)
         if self.panoptic is not None:
             values = self.panoptic.segment_map.cpu().numpy()
             out["segments"] = [

@@ -42,21 +42,15 @@ class WrittenSample:
 
 
 @dataclass
-class WrittenBatch:
-    """Samples padded together, text on the left.
+class _SampleBatch:
+    """What batches of written samples share.
 
     Attributes:
-        inputs: arguments of the model by name: ``input_ids`` (B, T), ``attention_mask`` (B, T), pictures.
-        labels: (B, T) int64, the token where it is learned and -100 elsewhere; None when answers are open.
-        tail: so many last positions hold every label; a host integer.
-        samples: the B samples.
+        inputs: arguments of the model by name. samples: the B samples.
     """
 
     inputs: dict[str, Any]
-    labels: Tensor | None
-    tail: int
     samples: list[WrittenSample]
-    family: str = field(default="caption", init=False)
 
     @property
     def image_ids(self) -> list[int | str]:
@@ -71,11 +65,46 @@ class WrittenBatch:
     def __len__(self) -> int:
         return len(self.samples)
 
+    def _moved(self, device: torch.device | str) -> dict[str, Any]:
+        return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.inputs.items()}
+
+
+@dataclass
+class WrittenBatch(_SampleBatch):
+    """Samples with answers, padded together, text on the left.
+
+    Attributes:
+        inputs: ``input_ids`` (B, T), ``attention_mask`` (B, T), pictures.
+        labels: (B, T) int64, the token where it is learned and -100 elsewhere.
+        tail: so many last positions hold every label; a host integer.
+    """
+
+    labels: Tensor
+    tail: int
+    family: str = field(default="caption", init=False)
+
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in self.inputs.items()}
-        labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, inputs=moved, labels=labels)
+        return replace(self, inputs=self._moved(device), labels=self.labels.to(device))
+
+
+@dataclass
+class AskedBatch(_SampleBatch):
+    """Samples with open answers; a picture that several of them share is there once.
+
+    Attributes:
+        inputs: of the U pictures with the fixed text before a question: ``input_ids`` (U, T) and so on, text padded on
+            the left.
+        rows: B positions among the pictures. questions: B lists of the ids between picture and answer.
+    """
+
+    rows: list[int]
+    questions: list[list[int]]
+    family: str = field(default="caption", init=False)
+
+    def to(self, device: torch.device | str) -> "AskedBatch":
+        """The same batch with its tensors on ``device``."""
+        return replace(self, inputs=self._moved(device))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from oracles.text_mask_runs import SETTINGS, run_config, save_base
 from safetensors.torch import load_file
 
 from mvplm.cli.app import build_app
+from mvplm.config import Config
 from mvplm.engine import Hook, read_metrics
 from mvplm.runs import run_evaluation, run_training
 
@@ -65,32 +66,57 @@ def test_the_checkpoint_and_the_saved_model_measure_the_same(run: Path, tmp_path
     config = run_config(run)
     metrics = run_evaluation(config, out=tmp_path / "a", show=False)
     assert {"referring/all/cIoU", "grec/N-acc", "rec/Acc@0.5"} <= set(metrics)
+    counts = json.loads((tmp_path / "a" / "metrics.json").read_text())["data"]["sets"]["referring"]["counts"]
+    assert counts["written/ok"] + counts["written/no_target"] == counts["expressions"] > 0
+    config.text_mask.constrained = False
+    run_evaluation(config, out=tmp_path / "free", show=False)
+    config.text_mask.constrained = True
+    free = json.loads((tmp_path / "free" / "metrics.json").read_text())["data"]["sets"]["referring"]["counts"]
+    assert sum(value for name, value in free.items() if name.startswith("written/")) == counts["expressions"]
+    assert free["written/ok"] < counts["expressions"]
     assert run_evaluation(config, weights=run / "model", out=tmp_path / "b", show=False) == metrics
 
 
-def test_only_adapters_and_new_rows_learn_on_a_base(tmp_path: Path):
-    base = save_base(tmp_path / "base")
-    config = run_config(
-        tmp_path / "run", f"text_mask.base={base}", "text_mask.lora={rank: 4, alpha: 8}", "train.steps=2"
-    )
-    before = load_file(base / "model.safetensors")
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_base(tmp_path_factory.mktemp("base"))
+
+
+def lora_config(output: Path, base: Path, *overrides: str) -> Config:
+    return run_config(output, f"text_mask.base={base}", "text_mask.lora={rank: 4, alpha: 8, dropout: 0.1}", *overrides)
+
+
+def weights(out: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(out / "checkpoints" / f"step_{step:06d}" / "model.safetensors")
+
+
+def test_checkpoints_of_adapters_hold_what_was_trained(base: Path, tmp_path: Path):
+    config = lora_config(tmp_path / "run", base, "train.steps=2")
     run_training(config)
-    after = load_file(tmp_path / "run" / "checkpoints" / "step_000002" / "model.safetensors")
-    plain = {
-        name: name.removeprefix("model.base_model.model.").replace(".token_adapter", "").replace(".base_layer", "")
-        for name in after
-        if "lora" not in name and "trainable_tokens" not in name
-    }
-    kept = {name: own for name, own in plain.items() if own in before}
-    assert len(kept) > 20
-    # Spare rows of the table went to the new tokens; what was there stays as it was.
-    first_new = min(json.loads((tmp_path / "run" / "model" / "text_mask.json").read_text())["new_tokens"])
-    rows = {name: first_new if "embed_tokens" in name else None for name in kept}
-    changed = [n for n, own in kept.items() if not torch.equal(after[n][: rows[n]], before[own][: rows[n]])]
-    assert changed == []
-    assert any(value.abs().max() > 0 for name, value in after.items() if "lora_B" in name)
-    assert (tmp_path / "run" / "model" / "adapter").is_dir()
-    assert run_evaluation(config, weights=tmp_path / "run" / "model", out=tmp_path / "m", show=False)
+    stored = weights(tmp_path / "run", 2)
+    assert all("lora_" in name or "trainable_tokens" in name for name in stored)
+    assert any(value.abs().max() > 0 for name, value in stored.items() if "lora_B" in name)
+    assert sum(value.numel() for value in stored.values()) < 0.5 * sum(
+        value.numel() for value in load_file(base / "model.safetensors").values()
+    )
+    saved = tmp_path / "run" / "model"
+    assert (saved / "adapter").is_dir()
+    metrics = run_evaluation(config, out=tmp_path / "a", show=False)
+    assert metrics and run_evaluation(config, weights=saved, out=tmp_path / "b", show=False) == metrics
+
+
+def test_a_run_with_adapters_goes_on_to_the_bit(base: Path, tmp_path: Path):
+    whole = lora_config(tmp_path / "whole", base, "train.steps=4", "train.checkpoint_every=2")
+    run_training(whole)
+    broken = lora_config(tmp_path / "broken", base, "train.steps=4", "train.checkpoint_every=2")
+    with pytest.raises(Interrupted):
+        run_training(broken, hooks=(StopAt(3),))
+    torch.rand(3)
+    run_training(broken, resume=True)
+    one, two = weights(tmp_path / "whole", 4), weights(tmp_path / "broken", 4)
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert totals(tmp_path / "broken") == totals(tmp_path / "whole")
 
 
 def test_the_same_commands_predict_and_evaluate(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

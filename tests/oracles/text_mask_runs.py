@@ -15,7 +15,7 @@ SETTINGS = (
     "text_mask.grid=8",
     "text_mask.wordings=1",
     "text_mask.max_length=700",
-    "text_mask.max_new_tokens=12",
+    "text_mask.max_new_tokens=64",
     "data.sources.refer={dataset: scenes/train, options: {role: referring, num: 40, seed: 7, size: 96}, task: gres, "
     "batch_size: 2, questions: 2}",
     "data.max_bad_share=0.5",

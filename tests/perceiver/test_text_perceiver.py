@@ -6,14 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from oracles.small_vlms import text_mask_parts
 from oracles.text_mask_runs import build_run, run_config, save_base
 
 import mvplm
-from mvplm.build_text_mask import build_text_mask
+from mvplm.build_text_mask import TextMaskSystem, build_text_mask
 from mvplm.models.text_mask.reading import Asked, perceive_answer
 from mvplm.models.text_mask.writing import Written
+from mvplm.prompts.chat import ChatFrame
+from mvplm.questions import Question
+from mvplm.structures.written import Turn
 from mvplm.text_mask_files import load_text_perceiver
-from mvplm.text_perceiver import TextPerceiver
+from mvplm.text_perceiver import TextPerceiver, _record
 
 SIZE = (96, 80)
 
@@ -72,11 +76,53 @@ def test_answers_do_not_depend_on_the_batch(perceiver: TextPerceiver):
     assert [answer.written.text for answer in alone] == [answer.written.text for answer in together]
 
 
+@pytest.mark.parametrize(
+    ("kind", "codec", "grid"), [("qwen2_vl", "bsd_bricks", 6), ("qwen3_vl", "canvas", 4), ("qwen3_vl", "isd_rrle", 4)]
+)
+def test_random_weights_always_give_answers_that_can_be_read(kind: str, codec: str, grid: int, tmp_path: Path):
+    parts = text_mask_parts(kind, codec, grid)
+    frame = ChatFrame.of(parts.processor, parts.model.tokenizer)
+    config = run_config(tmp_path, f"text_mask.codec={codec}", f"text_mask.grid={grid}", "text_mask.max_new_tokens=180")
+    untrained = TextPerceiver(TextMaskSystem(parts.model, parts.processor, frame, parts.new), config=config)
+    asked = [{"text": ["the red star", "a ring"], "task": task} for task in ("referring", "reason.multi")]
+    asked += [{"text": ["a star"], "task": "ground"}] if codec != "isd_rrle" else []
+    answers = [answer for question in asked for answer in untrained.predict(picture(), **question)]
+    answers += [untrained.predict(picture(), classes=["star", "sky"], task=task) for task in ("instance", "semantic")]
+    for answer in answers:
+        assert answer.written.status in ("ok", "no_target"), answer.written
+        assert answer.written.repairs == {}
+        assert answer.written.finished
+        assert answer.no_target == (not len(answer.instances))
+    json.dumps([answer.to_dict() for answer in answers])
+
+
+def test_a_plain_question_is_asked_as_it_is_and_answered_in_words(perceiver: TextPerceiver):
+    answer = perceiver.predict(picture(), text="How many stars?", task="vqa")
+    assert (answer.caption, answer.written.status) == (answer.written.text, "ok")
+    asked = perceiver.mapper("vqa")(_record(picture(), Question(expression="How many stars?"), task="vqa"))
+    assert asked.turns == (Turn("How many stars?"),)
+
+
+def test_a_picture_is_kept_for_later_questions(perceiver: TextPerceiver, monkeypatch: pytest.MonkeyPatch):
+    expected = perceiver.predict(picture(), text=["a star", "the ring"])
+    with pytest.raises(ValueError, match="call set_image"):
+        perceiver.predict(text="a star")
+    perceiver.set_image(picture())
+    monkeypatch.setattr(perceiver, "read", None)
+    for _ in range(2):
+        again = perceiver.predict(text=["a star", "the ring"], batch_size=1)
+        assert [answer.written for answer in again] == [answer.written for answer in expected]
+    monkeypatch.undo()
+    perceiver._current = None
+
+
 def test_wrong_questions_name_what_would_be_right(perceiver: TextPerceiver):
     with pytest.raises(ValueError, match="did you mean 'refer.general'"):
         perceiver.predict(picture(), text="a", task="refer.generl")
     with pytest.raises(ValueError, match="either classes"):
         perceiver.predict(picture())
+    with pytest.raises(ValueError, match="cannot be asked about boxes"):
+        perceiver.predict(picture(), boxes=[[0, 0, 5, 5]])
     with pytest.raises(ValueError, match="does not go with classes"):
         perceiver.predict(picture(), classes=["a"], task="referring")
 
@@ -159,6 +205,9 @@ def test_a_base_model_gets_the_tokens_of_the_system(name: str, tmp_path: Path):
     assert loaded.model.codec.name == {"text4seg": "isd_rrle", "text4seg++": "bsd_bricks"}[name]
     assert len(loaded.system.new_tokens) == (132 if name == "text4seg++" else 0)
     loaded.config.text_mask.max_new_tokens = 6
+    with pytest.raises(ValueError, match="raise text_mask.max_new_tokens"):
+        loaded.predict(picture(), text="the star")
+    loaded.config.text_mask.constrained = False
     assert loaded.predict(picture(), text="the star").written.tokens == 6
     with pytest.raises(ValueError, match="cannot be read as a multimodal model"):
         mvplm.load(name, model=tmp_path / "nothing")

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mvplm.models.text_mask.scores import AnswerScores, answer_scores
-from mvplm.models.text_mask.writing import Written, write
+from mvplm.models.text_mask.constraint import AnswerConstraints
+from mvplm.models.text_mask.pictures import ReadPictures, read_pictures
+from mvplm.models.text_mask.scores import instance_scores
+from mvplm.models.text_mask.writing import WritingLimits, Written, write
 from mvplm.structures.processes import mean_over_processes
-from mvplm.structures.written import WrittenBatch
+from mvplm.structures.written import AskedBatch, WrittenBatch
 from mvplm.textmask import Codec, TextMaskResult
+from mvplm.textmask.confidence import MaskConfidence
 
 _IGNORED = -100
 
@@ -33,17 +35,13 @@ class TextMaskModel(nn.Module):
         self.codec = codec
         self.tokenizer = tokenizer
         self.ends = tuple(ends)
+        self.constraints = AnswerConstraints(codec, tokenizer, ends=self.ends)
 
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the answers' ids and end tokens, a scalar; the trainer calls it for text.
 
         Every token counts the same, in whatever process it is.
-
-        Raises:
-            ValueError: a batch with open answers.
         """
-        if batch.labels is None:
-            raise ValueError("a batch with open answers cannot be learned from")
         output = self.model(**batch.inputs, logits_to_keep=batch.tail + 1, use_cache=False)
         logits = output.logits[:, :-1].float()
         labels = batch.labels[:, -batch.tail :]
@@ -52,22 +50,48 @@ class TextMaskModel(nn.Module):
         )
         return total / mean_over_processes((labels != _IGNORED).sum().float())
 
-    def write(self, batch: WrittenBatch, *, max_new_tokens: int, processors: Sequence[Any] = ()) -> list[Written]:
-        """Greedy answers of a batch with open answers; see :func:`mvplm.models.text_mask.writing.write`."""
-        with torch.inference_mode():
-            return write(
-                self.model,
-                batch.inputs,
-                ends=self.ends,
-                pad=self.tokenizer.pad_id,
-                max_new_tokens=max_new_tokens,
-                processors=processors,
-            )
+    def look(self, batch: AskedBatch) -> ReadPictures:
+        """Read the pictures of a batch, once for all of its questions."""
+        return read_pictures(self.model, batch.inputs)
+
+    def write(
+        self,
+        batch: AskedBatch,
+        *,
+        max_new_tokens: int,
+        constrained: bool = True,
+        jump: bool = True,
+        pictures: ReadPictures | None = None,
+    ) -> list[Written]:
+        """Greedy answers of a batch.
+
+        Args:
+            batch: B questions. max_new_tokens: most tokens of an answer, its end included.
+            constrained: only answers that the codec writes. jump: do not ask for tokens without a choice.
+            pictures: of the batch, when they are read already.
+
+        Raises:
+            ValueError: no answer is as short as ``max_new_tokens``.
+        """
+        constraints = [
+            self.constraints(sample.form, sample.turns[-1].names, max_new_tokens=max_new_tokens)
+            if constrained
+            else None
+            for sample in batch.samples
+        ]
+        return write(
+            self.model,
+            self.look(batch) if pictures is None else pictures,
+            rows=batch.rows,
+            questions=batch.questions,
+            constraints=constraints,
+            limits=WritingLimits(self.ends, max_new_tokens, jump),
+        )
 
     def read(self, written: Written, size: tuple[int, int], **options: Any) -> TextMaskResult:
         """Masks of an answer at (H, W); options as for the codec's ``decode_ids``."""
         return self.codec.decode_ids(written.ids, size, tokenizer=self.tokenizer, **options)
 
-    def scores(self, written: Written, result: TextMaskResult) -> AnswerScores:
-        """How sure the model was of every instance of an answer."""
-        return answer_scores(written, result, tokenizer=self.tokenizer)
+    def scores(self, written: Written, result: TextMaskResult) -> list[MaskConfidence]:
+        """How sure the model was of every block of an answer."""
+        return instance_scores(written, result, codec=self.codec, tokenizer=self.tokenizer)

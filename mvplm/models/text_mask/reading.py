@@ -71,13 +71,13 @@ def _instances(
     model: TextMaskModel, written: Written, *, result: TextMaskResult, asked: Asked, repairs: dict[str, int]
 ) -> Instances:
     """Instances best first; what was done to labels is counted in ``repairs``."""
-    scores = model.scores(written, result).instances
+    scores = model.scores(written, result)
     blocks = result.answer.instances
     painted = [place for place, block in enumerate(blocks) if block.grid is not None]
     located = [place for place, block in enumerate(blocks) if block.grid is None and block.box is not None]
     boxes = np.concatenate([result.boxes, result.box_only_boxes]).astype(np.float32)
     labels = [*result.labels, *result.box_only_labels]
-    values = [scores[place].total for place in (*painted, *located)]
+    values = [scores[place].score for place in (*painted, *located)]
     index = [_place(label, asked, repairs=repairs) for label in labels]
     masks = np.concatenate([result.masks, np.zeros((len(located), *asked.size), bool)])
     kept = sorted((i for i in range(len(labels)) if index[i] is not None), key=lambda i: (-values[i], i))

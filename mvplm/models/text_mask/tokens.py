@@ -58,6 +58,9 @@ def add_mask_tokens(model: nn.Module, tokenizer: Any, *, codec: Codec) -> list[i
         tables.append(head.weight)
     words = {token: tokenizer.encode(describe_token(token), add_special_tokens=False) for token in new}
     for table in tables:
+        with torch.no_grad():
+            # Rows that only round the table up start alike everywhere, so that a model can be built a second time.
+            table[rows:] = table[:rows].float().mean(0).to(table.dtype)
         _start_rows(table, new, words=words)
     return sorted(new.values())
 

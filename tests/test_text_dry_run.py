@@ -1,0 +1,35 @@
+"""The estimate of a run of a model that writes masks."""
+
+from pathlib import Path
+
+import pytest
+from oracles.text_mask_runs import run_config, save_base
+
+from mvplm.build_text_mask import build_text_mask
+from mvplm.dry_run import estimate, format_estimate
+
+
+def test_adapters_on_a_base_that_is_never_loaded(tmp_path: Path):
+    base = save_base(tmp_path / "base")
+    config = run_config(
+        tmp_path,
+        f"text_mask.base={base}",
+        "text_mask.lora={rank: 4, alpha: 8}",
+        "data.sources.far={dataset: muse_train, task: gres, form: reason.multi, ratio: 3}",
+    )
+    run = estimate(config, processes=2)
+    model = build_text_mask(config).model
+    assert sum(part.values for part in run.parts) == sum(p.numel() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert sum(part.trained for part in run.parts) == trained
+    assert (run.gradients, run.optimizer, run.checkpoint) == (4 * trained, 8 * trained, 12 * trained)
+    near, far = run.sources
+    assert near.records == 40 and near.tokens > 36
+    assert (far.records, far.tokens, far.share) == (None, None, 0.75)
+    text = format_estimate(run)
+    assert "muse_train cannot be opened here" in text and "rule of thumb" in text
+
+
+def test_a_base_that_is_not_there_is_named(tmp_path: Path):
+    with pytest.raises(ValueError, match="nowhere"):
+        estimate(run_config(tmp_path, "text_mask.base=nowhere"))
