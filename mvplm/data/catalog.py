@@ -18,6 +18,7 @@ from mvplm.data.datasets import (
     lvis,
     objects365,
     odinw,
+    ors,
     pascal_context,
     pascal_voc,
     reasonseg,
@@ -37,7 +38,7 @@ ROOT_VARIABLE = "MVPLM_DATASETS"
 
 # Each of these files has ENTRIES: the names it reads.
 _WITH_NAMES = (coco_2017, ade20k, cityscapes, pascal_context, pascal_voc, lvis, odinw, objects365)
-_WITH_SENTENCES = (goldg, refcoco, grefcoco, llava, reasonseg)
+_WITH_SENTENCES = (goldg, refcoco, grefcoco, llava, reasonseg, ors)
 
 _ENTRIES: dict[str, CatalogEntry] = {
     "coco_folder": CatalogEntry(load_coco_folder, find_coco_files),

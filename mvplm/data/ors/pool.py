@@ -121,7 +121,9 @@ class _Here:
 
 class _Processes:
     def __init__(self, tools: Tools, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
+        # Libraries are imported once, in a process without threads and devices, of which the workers are copies.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
         self._workers = workers
         self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(tools,))
 
