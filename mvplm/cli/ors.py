@@ -20,9 +20,7 @@ def build_ors(
     inputs: Annotated[list[Path], typer.Argument(help="SA-1B shards: tar files or folders.", show_default=False)],
     *,
     out: Annotated[Path, typer.Option(help="Folder to write to, or to go on in.", show_default=False)],
-    callables: Annotated[
-        Path, typer.Option(help="YAML file: who plays which role (docs/ors.md).", show_default=False)
-    ],
+    callables: Annotated[Path, typer.Option(help="YAML file: who plays which role (docs/ors.md).", show_default=False)],
     config_file: Annotated[
         Path | None, typer.Option(help="YAML file of thresholds, workers and hypernyms (docs/ors.md).")
     ] = None,
@@ -52,9 +50,7 @@ def build_ors(
     asked = read_callables(callables)
     held_out = _held_out(against or [], root)
     with ShownProgress(Console(stderr=True)) as progress:
-        done = build(
-            inputs, asked, out=out, config=thresholds, settings=going, held_out=held_out, progress=progress
-        )
+        done = build(inputs, asked, out=out, config=thresholds, settings=going, held_out=held_out, progress=progress)
     if audit:
         say(f"Look at {write_audit(out, inputs, cards=audit)}")
     _tell(done, out)
@@ -87,18 +83,29 @@ def ors_buckets(
 
 def _held_out(names: Sequence[str], root: Path | None) -> dict[str, set[str]]:
     """Pictures of evaluation sets: of the named ones, or of every one whose files are there."""
-    from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset, list_datasets
+    from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset
     from mvplm.data.leaks import held_out_pictures
     from mvplm.data.views import pictures
+    from mvplm.suites import list_benchmarks
 
     folder = datasets_root(root)
     if names:
         return {name: pictures(get_dataset(name, root=folder)) for name in names}
-    wanted = ("ors_bench", *(name for name in list_datasets() if name.startswith("reasonseg_")))
-    there = [name for name in wanted if not name.endswith("_train") and not dataset_entry(name).missing(folder)]
-    found = {name: pictures(get_dataset(name, root=folder)) for name in there}
+    found = {}
+    for name in sorted({name for benchmark in list_benchmarks() for name in _sets(benchmark)}):
+        if (entry := dataset_entry(name)).needs and not entry.missing(folder):
+            found[name] = pictures(get_dataset(name, root=folder))
     family = held_out_pictures(folder)
     return {**found, **({"refcoco family": family} if family else {})}
+
+
+def _sets(benchmark: str) -> list[str]:
+    """Names of the data sets of an evaluation file; one for all parts of ORS-Bench."""
+    from mvplm.evaluation_config import evaluation_config
+    from mvplm.suites import benchmark_file
+
+    sets = evaluation_config(benchmark_file(benchmark), ["model.preset=mvplm-tiny"]).eval.sets.values()
+    return [entry.dataset.partition("ors_bench/")[0] or "ors_bench" for entry in sets]
 
 
 def _tell(done: "BuildSummary", out: Path) -> None:
@@ -108,7 +115,8 @@ def _tell(done: "BuildSummary", out: Path) -> None:
         typer.echo(f"{name:12s} {step['in']:8d} in {step['out']:8d} out  {reasons}".rstrip())
     made = {part: counted["out"] for part, counted in numbers["export"].items()}
     checked = ", ".join(numbers["held_out"]) or "no evaluation set: none was found"
-    say(f"{made.get('cors', 0)} category and {made.get('ders', 0)} descriptive samples in {out}; kept apart from {checked}")
+    counts = f"{made.get('cors', 0)} category and {made.get('ders', 0)} descriptive samples"
+    say(f"{counts} in {out}; kept apart from {checked}", style="green")
     if done.stopped_at:
         say(
             f"Stopped before step {done.stopped_at!r}: no {', '.join(done.missing)} in the file of callables; the same "

@@ -20,7 +20,7 @@ _SIDE = 480
 
 
 def write_audit(out: str | Path, inputs: Sequence[str | Path], *, cards: int = 48) -> Path:
-    """Write ``OUT/audit.html``: samples of both kinds and refused objects, a third each, chosen by a hash of their names.
+    """Write ``OUT/audit.html``: samples of both kinds and refused objects, a third each, chosen by a hash.
 
     Args:
         out: folder of a build. inputs: its shards. cards: pictures at most.

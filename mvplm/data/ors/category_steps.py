@@ -261,7 +261,9 @@ def make_sample(
         "instruction": instruction,
         "kind": kind,
         "ood": None,
-        "instances": [{"label": o["label"], "bbox": [int(v) for v in o["box"]], "mask_rle": o["mask"]} for o in objects],
+        "instances": [
+            {"label": o["label"], "bbox": [int(v) for v in o["box"]], "mask_rle": o["mask"]} for o in objects
+        ],
         "source": "sa1b-ders" if kind == "descriptive" else "sa1b-cors",
     }
 

@@ -15,10 +15,10 @@ from mvplm.structures.choices import check_choice
 PROMPTS = {
     "tagger": "List every kind of thing that is visible in this image, one or two words each, separated by commas.",
     "verifier": (
-        "In the second image one region of the first is coloured blue. It should be one whole {label}. Answer with JSON "
-        'only: {{"category": is the region a {label}?, "coverage": is the {label} covered as a whole?, "purity": is '
-        'nothing else coloured?, "unfragmented": is it in one piece unless something hides it?, "complete": is every '
-        'visible part coloured?, "reason": "..."}}, with true or false.'
+        "In the second image one region of the first is coloured blue. It should be one whole {label}. Answer with "
+        'JSON only: {{"category": is the region a {label}?, "coverage": is the {label} covered as a whole?, "purity": '
+        'is nothing else coloured?, "unfragmented": is it in one piece unless something hides it?, "complete": is '
+        'every visible part coloured?, "reason": "..."}}, with true or false.'
     ),
     "captioner": "Write one sentence about every {label} in this image ({count} of them).",
     "describer": (

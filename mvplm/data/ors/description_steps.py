@@ -84,7 +84,5 @@ class DescriptionSamples:
                 found.reject("too_small", label=one["label"], text=one["text"])
                 continue
             instruction = DESCRIPTION_PROMPT.format(text=one["text"])
-            found.out.append(
-                make_sample(work, [one], kind="descriptive", instruction=instruction, name=str(place))
-            )
+            found.out.append(make_sample(work, [one], kind="descriptive", instruction=instruction, name=str(place)))
         return found

@@ -1,4 +1,4 @@
-"""Detectors and SAM of transformers in the roles of the pipeline; models lie in local folders, nothing is downloaded."""
+"""Detectors and SAM of transformers in the roles of the pipeline, from local folders; nothing is downloaded."""
 
 import hashlib
 from collections.abc import Sequence
@@ -28,7 +28,9 @@ class LocalModel:
     def __init__(self, model: str, *, device: str = "cpu", **options: Any) -> None:
         self.folder = Path(model)
         if not (self.folder / "config.json").is_file():
-            raise FileNotFoundError(f"no model at {model}: it has no config.json; models are read from local folders only")
+            raise FileNotFoundError(
+                f"no model at {model}: it has no config.json; models are read from local folders only"
+            )
         self.device = device
         self.name = self.folder.resolve().name
         self.version = folder_hash(self.folder, options)
@@ -96,12 +98,12 @@ class Detector(LocalModel):
         inputs = processor(images=image, text=[[text]], return_tensors="pt", truncation=True).to(self.device)
         with torch.inference_mode():
             outputs = model(**inputs)
-        asked = {"threshold": self.threshold, "target_sizes": [image.shape[:2]]}
-        if "input_ids" in inputs and not hasattr(processor, "post_process_image_guided_detection"):
-            asked["input_ids"] = inputs["input_ids"]
-        found = processor.post_process_grounded_object_detection(outputs, **asked)[0]
-        pairs = zip(found["boxes"].tolist(), found["scores"].tolist(), strict=True)
-        return sorted((((x1, y1, x2, y2), score) for (x1, y1, x2, y2), score in pairs), key=lambda one: (-one[1], one[0]))
+        found = processor.post_process_grounded_object_detection(
+            outputs, threshold=self.threshold, target_sizes=[image.shape[:2]]
+        )[0]
+        boxes = [(x1, y1, x2, y2) for x1, y1, x2, y2 in found["boxes"].tolist()]
+        pairs = zip(boxes, found["scores"].tolist(), strict=True)
+        return sorted(pairs, key=lambda one: (-one[1], one[0]))
 
 
 class DetectorGrounder(Detector):

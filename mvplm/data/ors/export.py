@@ -75,7 +75,11 @@ class _Counter:
         """The sums by name; names of reasons and counts are sorted."""
         kept = self._sums["in"] - self._rejected.total()
         numbers = {"images": self._sums["images"], "in": self._sums["in"], "kept": kept, "out": self._sums["out"]}
-        return {**numbers, "rejected": dict(sorted(self._rejected.items())), "counts": dict(sorted(self._counts.items()))}
+        return {
+            **numbers,
+            "rejected": dict(sorted(self._rejected.items())),
+            "counts": dict(sorted(self._counts.items())),
+        }
 
 
 def _chain(plan: "Plan", plans: "Sequence[Plan]") -> dict[str, str]:

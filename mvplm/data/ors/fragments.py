@@ -1,8 +1,8 @@
 """Fragments of SA-1B merged into whole objects, guided by a coarse mask.
 
-SA-1B's masks are class-agnostic pieces: a bicycle may be there as frame, wheels and saddle. The share of a piece that lies
-inside the coarse mask (IoF) says whether it belongs to the object: a wheel lies wholly inside the bicycle, but covers
-little of it, so that IoU would miss it.
+SA-1B's masks are class-agnostic pieces: a bicycle may be there as frame, wheels and saddle. The share of a piece that
+lies inside the coarse mask (IoF) says whether it belongs to the object: a wheel lies wholly inside the bicycle, but
+covers little of it, so that IoU would miss it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,7 +71,11 @@ def _selected(coarse: np.ndarray, fragments: Sequence[Mapping[str, Any]], *, con
     target = coco.encode(np.asfortranarray(coarse.astype(np.uint8)))
     # Against a crowd COCO divides by the area of the first mask alone, which is the IoF.
     shares = coco.iou(codes, [target], [1])[:, 0]
-    return [coco.decode(code).astype(bool) for code, share in zip(codes, shares, strict=True) if share >= config.fragment_iof]
+    return [
+        coco.decode(code).astype(bool)
+        for code, share in zip(codes, shares, strict=True)
+        if share >= config.fragment_iof
+    ]
 
 
 def _frame(mask: np.ndarray) -> tuple[slice, slice]:

@@ -19,7 +19,8 @@ REASONS = ("length", "brackets", "given_away", "repeated")
 """Why a description is dropped."""
 
 _PROMPTS = tuple(
-    re.compile(re.escape(prompt).replace(re.escape("{text}"), "(.+)")) for prompt in (CATEGORY_PROMPT, DESCRIPTION_PROMPT)
+    re.compile(re.escape(prompt).replace(re.escape("{text}"), "(.+)"))
+    for prompt in (CATEGORY_PROMPT, DESCRIPTION_PROMPT)
 )
 _NUMBER_IN_BRACKETS = re.compile(r"\[[^\]]*\d[^\]]*\]")
 _GIVEN_AWAY = re.compile(r"\b(mask|overlay|highlighted|bounding box|blue region)(s|es)?\b", re.IGNORECASE)

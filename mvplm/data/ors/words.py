@@ -17,9 +17,12 @@ ROOTS = ("person", "vehicle", "animal", "artifact", "clothing", "food", "structu
 REASONS = ("stop_list", "unknown", "other_kind")
 """Why a tag is dropped."""
 
-_PLURAL_ONLY = frozenset(
-    "binoculars chopsticks clothes glasses goggles headphones jeans leggings overalls pants pliers scissors shorts "
-    "sunglasses tights tongs trousers tweezers".split()
+_AS_THEY_ARE = frozenset(
+    (
+        *("binoculars", "chopsticks", "clothes", "glasses", "goggles", "headphones", "jeans", "leggings", "overalls"),
+        *("pants", "pliers", "scissors", "shorts", "sunglasses", "sweatpants", "tights", "tongs", "trousers"),
+        *("tweezers", "fries", "rhinoceros", "series", "species", "specimen"),
+    )
 )
 _IRREGULAR = {
     **{"children": "child", "feet": "foot", "geese": "goose", "leaves": "leaf", "mice": "mouse", "oxen": "ox"},
@@ -41,7 +44,7 @@ def normalise_tag(tag: str) -> str:
 
 
 def _singular(word: str) -> str:
-    if word in _PLURAL_ONLY or len(word) < 4:
+    if word in _AS_THEY_ARE or len(word) < 4:
         return word
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -180,11 +183,7 @@ def known_nouns(source: str = "listed") -> Nouns:
     listed = _listed()
     if source not in ("listed", "wordnet"):
         raise ValueError(f"unknown source of hypernyms {source!r} (choices: listed, wordnet)")
-    hypernyms: HypernymSource
-    if source == "wordnet":
-        hypernyms = WordNetHypernyms()
-    else:
-        hypernyms = ListedHypernyms(listed["kinds"])
+    hypernyms = WordNetHypernyms() if source == "wordnet" else ListedHypernyms(listed["kinds"])
     return Nouns(hypernyms, frozenset(listed["curated"]), frozenset(_all(listed["stop"].values())))
 
 
