@@ -80,9 +80,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     ]
 
 
-def _run(
-    script: Path, shard: Path, *, out: Path, workers: int = 1, lines: int = -1
-) -> tuple[dict[str, bytes], float]:
+def _run(script: Path, shard: Path, *, out: Path, workers: int = 1, lines: int = -1) -> tuple[dict[str, bytes], float]:
     """Files of a build and the seconds it took; with ``lines`` it is killed when so many more are written."""
     started = time.perf_counter()
     command = [sys.executable, str(script), str(shard), str(out), str(workers), str(lines)]

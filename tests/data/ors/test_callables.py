@@ -143,6 +143,46 @@ def test_a_detector_plays_three_roles(owl: Path):
 
 
 @pytest.fixture(scope="session")
+def dino(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grounding DINO with few layers, random weights and a tokenizer of a few words."""
+    import torch
+    from transformers import (
+        BertConfig,
+        BertTokenizer,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessorPil,
+        GroundingDinoProcessor,
+        SwinConfig,
+    )
+
+    folder = tmp_path_factory.mktemp("dino")
+    torch.manual_seed(0)
+    swin = {"image_size": 64, "embed_dim": 8, "depths": [1] * 4, "num_heads": [1] * 4, "window_size": 2}
+    bert = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = GroundingDinoConfig(
+        backbone_config=SwinConfig(**swin, out_features=["stage2", "stage3", "stage4"]),
+        text_config=BertConfig(**bert, intermediate_size=16, max_position_embeddings=32),
+        **{"num_queries": 6, "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "max_text_len": 16},
+        **{"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2},
+        **{"encoder_n_points": 2, "decoder_n_points": 2},
+    )
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    words = folder / "vocab.txt"
+    words.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", ".", "dog", "cup"]), encoding="utf-8")
+    images = GroundingDinoImageProcessorPil(size={"shortest_edge": 128, "longest_edge": 192})
+    GroundingDinoProcessor(images, BertTokenizer(str(words))).save_pretrained(folder)
+    return folder
+
+
+def test_grounding_dino_is_a_detector(dino: Path):
+    found = make_detector("grounder", model=str(dino), threshold=0.0)(IMAGE, "dog")
+    assert len(found) == 6 and found[0][1] >= found[-1][1] and all(0 <= score <= 1 for _, score in found)
+    high = make_detector("grounder", model=str(dino), threshold=found[2][1])(IMAGE, "dog")
+    assert high == [one for one in found if one[1] > found[2][1]]
+
+
+@pytest.fixture(scope="session")
 def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A LLaVA of two small layers with random weights and a tokenizer of 64 words."""
     import torch
