@@ -101,11 +101,12 @@ def _held_out(names: Sequence[str], root: Path | None) -> dict[str, set[str]]:
 
 def _sets(benchmark: str) -> list[str]:
     """Names of the data sets of an evaluation file; one for all parts of ORS-Bench."""
-    from mvplm.evaluation_config import evaluation_config
+    from mvplm.config.tree import read_layers
     from mvplm.suites import benchmark_file
 
-    sets = evaluation_config(benchmark_file(benchmark), ["model.preset=mvplm-tiny"]).eval.sets.values()
-    return [entry.dataset.partition("ors_bench/")[0] or "ors_bench" for entry in sets]
+    layers = read_layers(benchmark_file(benchmark), [])
+    sets = [entry["dataset"] for layer in layers for entry in layer.tree["eval"]["sets"].values()]
+    return [name.partition("ors_bench/")[0] or "ors_bench" for name in sets]
 
 
 def _tell(done: "BuildSummary", out: Path) -> None:

@@ -185,7 +185,7 @@ def _run_step(
         finally:
             journal.close()
     if sum(done) < total:
-        _note_seconds(plan.folder.parent.parent, name, time.monotonic() - started)
+        _note_seconds(plan.folder.parent.parent, name, seconds=time.monotonic() - started)
 
 
 def _done(plan: Plan, shard: Shard) -> int:
@@ -210,7 +210,7 @@ def _tasks(plan: Plan, source: Plan | None, *, shard: Shard) -> Iterator[Task]:
         yield Task(plan.step.name, plan.key, image, before)
 
 
-def _note_seconds(out: Path, step: str, seconds: float) -> None:
+def _note_seconds(out: Path, step: str, *, seconds: float) -> None:
     """Time apart from ``summary.json``, which is the same for every run."""
     path = out / "timings.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

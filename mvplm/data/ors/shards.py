@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,18 +26,26 @@ class UnreadableError(ValueError):
         self.reason = reason
 
 
+class Place(NamedTuple):
+    """Where bytes lie: in a file, from ``offset`` on, ``size`` of them; -1: all."""
+
+    file: Path
+    offset: int = 0
+    size: int = -1
+
+
 @dataclass(frozen=True)
 class Source:
     """One image of a shard.
 
     Attributes:
         shard: name of the shard. name: of the image, without ending.
-        places: ending -> (file, offset, size); size -1 is a whole file.
+        places: ending -> where the bytes lie.
     """
 
     shard: str
     name: str
-    places: Mapping[str, tuple[Path, int, int]] = field(default_factory=dict)
+    places: Mapping[str, Place] = field(default_factory=dict)
 
     @property
     def picture(self) -> str:
@@ -84,10 +92,10 @@ class Source:
         return [annotation["segmentation"] for annotation in self.content()["annotations"]]
 
     def _bytes(self, ending: str) -> bytes:
-        path, offset, size = self.places[ending]
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
+        place = self.places[ending]
+        with place.file.open("rb") as file:
+            file.seek(place.offset)
+            return file.read(place.size)
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ def _below(path: Path) -> Iterator[Shard]:
         yield _of_members(path.name.removesuffix(".tar"), _tar_members(path))
         return
     parts = [part for part in sorted(path.iterdir()) if part.is_dir() or part.suffix == ".tar"]
-    files = {part.name: (part, 0, -1) for part in path.iterdir() if part.is_file()}
+    files = {part.name: Place(part) for part in path.iterdir() if part.is_file()}
     shard = _of_members(path.resolve().name, files)
     found = [shard] if shard.sources else [inner for part in parts for inner in _below(part)]
     if not found:
@@ -127,8 +135,8 @@ def _below(path: Path) -> Iterator[Shard]:
     yield from found
 
 
-def _of_members(name: str, members: Mapping[str, tuple[Path, int, int]]) -> Shard:
-    images: dict[str, dict[str, tuple[Path, int, int]]] = {}
+def _of_members(name: str, members: Mapping[str, Place]) -> Shard:
+    images: dict[str, dict[str, Place]] = {}
     for member, place in members.items():
         path = PurePosixPath(member)
         if path.suffix.lower() in _ENDINGS:
@@ -142,10 +150,10 @@ def _number(name: str) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def _tar_members(path: Path) -> dict[str, tuple[Path, int, int]]:
+def _tar_members(path: Path) -> dict[str, Place]:
     try:
         with tarfile.open(path, "r:") as archive:
-            return {one.name: (path, one.offset_data, one.size) for one in archive if one.isfile()}
+            return {one.name: Place(path, one.offset_data, one.size) for one in archive if one.isfile()}
     except tarfile.TarError as error:
         raise ValueError(f"{path} is no plain tar file (compressed ones are to be unpacked first): {error}") from error
 
