@@ -69,7 +69,7 @@ def duplicates(
     """
     areas = [int(np.count_nonzero(mask)) for mask in masks]
     kept: list[int] = []
-    gone = []
+    gone: list[int] = []
     for place in sorted(range(len(masks)), key=lambda i: (-areas[i], boxes[i], i)):
         same = any(
             labels[other] == labels[place] and _is_same((other, place), boxes, masks=masks, iou=iou, inside=inside)
