@@ -170,7 +170,7 @@ class Ledger:
     @contextmanager
     def timing(self, stage: Stage) -> Iterator[None]:
         """Adds the seconds of the block to the stage, however it ends; complete when it ends without an error."""
-        from mvplm.label.journal import write_whole
+        from mvplm.data.journal import write_whole
 
         entry = self.entries.setdefault(stage.key, Entry(stage.settings))
         started = time.monotonic()
@@ -342,7 +342,7 @@ def run_stages(plan: Plan) -> None:
 
 def write_report(plan: Plan, ledger: Ledger) -> None:
     """``report.json`` and ``report.md``."""
-    from mvplm.label.journal import write_whole
+    from mvplm.data.journal import write_whole
 
     report = make_report(plan, ledger)
     write_whole(plan.out / "report.json", json.dumps(report, indent=1) + "\n")

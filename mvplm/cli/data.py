@@ -9,6 +9,7 @@ import typer
 from mvplm.cli.guard import say
 from mvplm.cli.leaks import leaks
 from mvplm.cli.msswift import export_msswift
+from mvplm.cli.ors import COMMANDS as ORS_COMMANDS
 
 if TYPE_CHECKING:
     from mvplm.config import SourceConfig
@@ -259,4 +260,5 @@ COMMANDS = {
         "mvplm data make-refs --dataset coco_folder -o split=train --root my_data --out refs.json",
     ),
     "show": (show, "mvplm data show scenes/train role=referring --tokens --task res"),
+    **ORS_COMMANDS,
 }

@@ -22,6 +22,9 @@ RES_PROTOCOLS = (
     "segearth",
     "muse",
     "muse_per_question",
+    "qwen_ors_matched",
+    "qwen_ors",
+    "qwen_ors_union",
 )
 RESPONSES = ("caption", "none", "existing_objects", "trailing")
 """What the assistant says before the summary token; "trailing" stands behind the released prompts' placeholder."""

@@ -21,6 +21,7 @@ from mvplm.data.datasets import (
     muse,
     objects365,
     odinw,
+    ors,
     pascal_context,
     pascal_voc,
     pix2cap,
@@ -53,6 +54,7 @@ _WITH_SENTENCES = (
     earthreason,
     pix2cap,
     llava_instruct,
+    ors,
 )
 
 _ENTRIES: dict[str, CatalogEntry] = {

@@ -112,7 +112,7 @@ class ExpressionMetrics:
 
     def intervals(self) -> dict[str, Interval]:
         """Intervals of all of them."""
-        found, metrics = named_intervals(self.image_sums()), self.compute()
+        found, metrics = named_intervals(self.image_sums(), draws=self.protocol.draws), self.compute()
         return {name: interval for name, interval in found.items() if name in metrics}
 
     def tables(self) -> dict[str, Table]:

@@ -81,10 +81,14 @@ def pair_unions(predicted: np.ndarray, true: np.ndarray) -> Pair:
     return Pair(overlap, int(np.count_nonzero(guess)) + int(np.count_nonzero(target)) - overlap)
 
 
-def pair_masks(predicted: np.ndarray, true: np.ndarray) -> list[Pair]:
+def pair_masks(predicted: np.ndarray, true: np.ndarray, *, leftover: bool = True) -> list[Pair]:
     """Pairs of (n, H, W) predicted and (m, H, W) true masks, max(n, m) of them.
 
     The assignment has the least sum of 1 - IoU at full size; a mask that is left over stands beside one without pixels.
+
+    Args:
+        predicted, true: bool.
+        leftover: False: masks that are left over are left out, unless nothing could be matched.
     """
     areas, targets = (np.count_nonzero(masks, axis=(1, 2)) for masks in (predicted, true))
     shared = np.zeros((len(predicted), len(true)), np.int64)
@@ -93,6 +97,8 @@ def pair_masks(predicted: np.ndarray, true: np.ndarray) -> list[Pair]:
     either = areas[:, None] + targets[None] - shared
     rows, columns = linear_sum_assignment(1 - shared / np.maximum(either, 1))
     pairs = [Pair(int(shared[i, j]), int(either[i, j])) for i, j in zip(rows, columns, strict=True)]
+    if pairs and not leftover:
+        return pairs
     alone = [*np.delete(areas, rows), *np.delete(targets, columns)]
     return pairs + [Pair(0, int(area)) for area in alone]
 

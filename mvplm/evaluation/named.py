@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from mvplm.evaluation.intervals import Interval, Sums, bootstrap, by_image, paired_bootstrap
 
 
-def named_intervals(parts: Mapping[str, Sums]) -> dict[str, Interval]:
+def named_intervals(parts: Mapping[str, Sums], *, draws: int = 1000) -> dict[str, Interval]:
     """Full name -> interval.
 
     Args:
         parts: beginning of the names ("semantic", or "" where they are whole) -> metrics by image.
+        draws: bootstrap samples.
     """
-    found = {part: bootstrap(sums) for part, sums in parts.items() if len(sums.images)}
+    found = {part: bootstrap(sums, draws=draws) for part, sums in parts.items() if len(sums.images)}
     return {_whole(part, name): value for part, values in found.items() for name, value in values.items()}
 
 

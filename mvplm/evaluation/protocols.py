@@ -23,9 +23,11 @@ class Protocol:
         first_text_of: data sets, by how their catalog names begin, of which only the first text of an image is asked.
         targets: "union": all predicted masks are one, all true masks are one. "matched": the masks of an expression are
             assigned one to one at the least sum of 1 - IoU, and each pair is a sample.
-        unmatched: "empty": a mask that "matched" leaves over is paired with a mask without pixels. None for "union".
+        unmatched: "empty": a mask that "matched" leaves over is paired with a mask without pixels. "dropped": it is
+            left out, unless nothing could be matched. None for "union".
         count_per: the number of pairs is the larger one of predicted and true masks of each "expression" or of each
-            "image". Under "union" both are the number of expressions.
+            "image". "sample": IoUs of an expression are averaged first, so that each expression counts once; without
+            any mask on either side its IoU is ``empty_iou``. Under "union" all are the number of expressions.
         union_offset: added to U when an IoU is taken; never to the sums of cIoU.
         empty_iou: IoU where U is 0.
         count_union_for_false_mask: pixels predicted where there is no target enter the sum of U.
@@ -43,6 +45,7 @@ class Protocol:
         ignore_regions_in: data sets, by how their catalog names begin, whose crowd regions are such pixels.
         frame: masks are scaled to a square of this side, the longer side filling it, before they are counted; None
             counts in the picture's own size.
+        draws: bootstrap samples of confidence intervals.
     """
 
     name: str
@@ -66,11 +69,14 @@ class Protocol:
     ignore_label: int | None = None
     ignore_regions_in: tuple[str, ...] = ()
     frame: int | None = None
+    draws: int = 1000
 
     def __post_init__(self) -> None:
         check_choice("expressions", self.expressions, choices=("per_sentence", "merged"))
         check_choice("targets", self.targets, choices=("union", "matched"))
-        check_choice("count_per", self.count_per, choices=("expression", "image"))
+        check_choice("count_per", self.count_per, choices=("expression", "image", "sample"))
+        if self.unmatched is not None:
+            check_choice("unmatched", self.unmatched, choices=("empty", "dropped"))
         check_choice("threshold_operator", self.threshold_operator, choices=(">", ">="))
         check_choice("precision_over", self.precision_over, choices=("all", "targeted"))
         check_choice("unparsed_as", self.unparsed_as, choices=("failure",))
@@ -88,6 +94,9 @@ class Protocol:
 _PER_SENTENCE = Protocol("per_sentence")
 _MUSE = Protocol(
     "muse", targets="matched", unmatched="empty", count_per="image", union_offset=1e-5, thresholds=(0.5, 0.7, 0.9)
+)
+_QWEN_ORS = Protocol(
+    "qwen_ors", targets="matched", unmatched="empty", count_per="sample", thresholds=(0.5, 0.7, 0.9), draws=10_000
 )
 PRESETS: dict[str, Protocol] = {
     protocol.name: protocol
@@ -114,6 +123,9 @@ PRESETS: dict[str, Protocol] = {
         Protocol("segearth", first_text_of=("earthreason",), union_offset=1e-5),
         _MUSE,
         replace(_MUSE, name="muse_per_question", count_per="expression"),
+        replace(_QWEN_ORS, name="qwen_ors_matched", unmatched="dropped"),
+        _QWEN_ORS,
+        replace(_QWEN_ORS, name="qwen_ors_union", targets="union", unmatched=None, count_per="expression"),
     )
 }
 """Protocols by name."""

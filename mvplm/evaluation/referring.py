@@ -152,6 +152,9 @@ def _scored(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None
         guess = None
     pairs = _pairs(protocol, guess, target=target)
     ious = tuple(_iou(protocol, pair) for pair in pairs)
+    if protocol.count_per == "sample" and (targeted or (area and not withdrawn)):
+        # A mask without pixels that is left over is a wrong answer, not a right "nothing".
+        ious = tuple(iou if pair.union else 0.0 for iou, pair in zip(ious, pairs, strict=True))
     union = sum(pair.union for pair in pairs) + denied
     if status == "unparsed" and not targeted:
         ious = (0.0,) * len(ious)
@@ -182,13 +185,15 @@ def _denied(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None
 
 def _pairs(protocol: Protocol, guess: MaskSet | None, *, target: MaskSet | None) -> list[Pair]:
     """The pairs of masks that are compared: one of the two unions, or one for each mask."""
+    matched = protocol.targets == "matched"
     sides = [side for side in (guess, target) if side is not None]
     if not sides:
-        return [] if protocol.targets == "matched" else [Pair(0, 0)]
+        return [] if matched and protocol.count_per != "sample" else [Pair(0, 0)]
     nothing = np.zeros((0, *sides[0].size), bool)
     predicted, true = (nothing if side is None else side.masks for side in (guess, target))
-    if protocol.targets == "matched":
-        return pair_masks(predicted, true)
+    if matched:
+        pairs = pair_masks(predicted, true, leftover=protocol.unmatched != "dropped")
+        return pairs or ([Pair(0, 0)] if protocol.count_per == "sample" else [])
     return [pair_unions(predicted, true)]
 
 
@@ -213,12 +218,15 @@ def _summed(protocol: Protocol, entries: Sequence[_Score]) -> ImageSums:
 def _image(protocol: Protocol, entries: Sequence[_Score]) -> dict[str, tuple[float, float]]:
     """Numerator and denominator of every metric over the expressions of one image."""
     ious = [iou for entry in entries for iou in entry.ious]
+    means = ious
     count = sum(max(entry.predictions, entry.truths) for entry in entries)
     if protocol.count_per == "image":
         count = max(sum(entry.predictions for entry in entries), sum(entry.truths for entry in entries))
+    elif protocol.count_per == "sample":
+        means, count = [sum(entry.ious) / len(entry.ious) for entry in entries], len(entries)
     out = {
         "cIoU": (sum(entry.overlap for entry in entries), sum(entry.union for entry in entries)),
-        "gIoU": (sum(ious), count),
+        "gIoU": (sum(means), count),
     }
     reached = ge if protocol.threshold_operator == ">=" else gt
     if protocol.precision_over == "targeted":

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mvplm.data.captions import Refined, RefineSettings, refine_captions
 from mvplm.data.captions.refined import REFINED_FILE, refined_line
-from mvplm.label.journal import sync_folder
+from mvplm.data.journal import sync_folder
 from mvplm.label.report import RefineReport, write_report
 from mvplm.label.store import read_captions, read_description
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mvplm.data.images import load_image
+from mvplm.data.journal import write_whole
 from mvplm.label.colours import colour_shares, to_hsv
-from mvplm.label.journal import write_whole
 from mvplm.label.phrases import KINDS, Phrase, PhraseSettings, Thing, may_mean, phrases
 from mvplm.structures import Record
 from mvplm.structures.masks import decode_mask, tight_box

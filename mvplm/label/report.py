@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mvplm.data.captions import Refined
-from mvplm.label.journal import write_whole
+from mvplm.data.journal import write_whole
 
 REASONS = {
     "empty": "no text",

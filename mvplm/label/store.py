@@ -5,7 +5,6 @@ are the shards, lines ``{"image_id", "captioner", "version", "text"}``, with ``"
 ``DIR/failures.jsonl`` lists calls that failed; they count as not done, so the next run tries them again.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvplm.label.journal import Journal, read_lines, write_whole
+from mvplm.data.journal import Journal, hold_folder, read_lines, write_whole
 
 ImageId = int | str
 FORMAT = 1
@@ -94,7 +93,7 @@ class CaptionStore:
         self.folder = Path(folder)
         self.shard_lines = shard_lines
         (self.folder / "captions").mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder)
+        self._lock = hold_folder(self.folder, what="captions")
         try:
             self._versions = _describe(self.folder, dataset, captioners=captioners)
             self.done: dict[str, set[tuple[ImageId, int]]] = {name: set() for name in self._versions}
@@ -205,17 +204,6 @@ def shards_of(folder: Path) -> list[Path]:
 
 def _shard(folder: Path, number: int) -> Path:
     return folder / "captions" / f"{number:06d}.jsonl"
-
-
-def _lock(folder: Path) -> int:
-    """A handle that holds the folder for this process; the system lets it go when the process ends, however it ends."""
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise ValueError(f"another process is writing captions to {folder}") from None
-    return handle
 
 
 def _describe(folder: Path, dataset: Mapping[str, Any], *, captioners: Sequence[CaptionerInfo]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data.language.conftest import Tree, instances, ref
 from oracles import dataset_trees as trees
@@ -14,10 +15,12 @@ from mvplm.cli import main
 from mvplm.config import load_config, to_yaml
 from mvplm.data.catalog import get_dataset
 from mvplm.data.datasets.category_tables import category_table
+from mvplm.data.datasets.ors import BUCKETS
 from mvplm.engine import CheckpointStore
 from mvplm.evaluation_config import evaluation_config
 from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, find_model
 from mvplm.runs import load_for_evaluation
+from mvplm.structures.masks import encode_mask
 from mvplm.suite_tables import NOT_MEASURED, build_tables, markdown, published
 from mvplm.suites import benchmark_file, list_benchmarks, list_suites, load_suite, plan_suite
 
@@ -90,8 +93,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tree.json(f"reason_seg/{split}/a.json", {"text": ["What is it?"], "is_sentence": True, "shapes": [shape]})
         tree.json(f"goldg/final_flickr_separateGT_{split}.json", phrases())
     tree.picture("flickr30k/flickr30k-images/1.jpg")
+    tree.picture("ors_bench/a.jpg")
+    lines = [json.dumps(sample(place, bucket)) for place, bucket in enumerate(BUCKETS)]
+    (root / "ors_bench" / "samples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     regions(tree)
     return root
+
+
+def sample(place: int, bucket: str) -> dict:
+    """A sample of ORS-Bench: the upper half of a picture."""
+    mask = np.zeros((60, 80), bool)
+    mask[:30] = True
+    ood = bucket.removeprefix("ood_") if bucket.startswith("ood_") else None
+    return {
+        **{"id": str(place), "image": "a.jpg", "height": 60, "width": 80, "instruction": "the upper half"},
+        **{"kind": "phrasal" if ood else bucket, "ood": ood, "source": "drawn"},
+        "instances": [{"label": "half", "bbox": [0, 0, 80, 30], "mask_rle": encode_mask(mask)}],
+    }
 
 
 def regions(tree: Tree) -> None:
@@ -138,7 +156,7 @@ def placed(data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_suite_of_all_has_every_file():
-    assert set(load_suite("all").benchmarks) == set(list_benchmarks()) and len(list_benchmarks()) == 20
+    assert set(load_suite("all").benchmarks) == set(list_benchmarks()) and len(list_benchmarks()) == 21
     for name in list_suites():
         suite = load_suite(name)
         assert set(suite.benchmarks) <= set(list_benchmarks()) and set(suite.tables) <= set(published())
@@ -166,6 +184,7 @@ def test_a_file_says_what_it_is_and_opens_its_data(placed: Path, name: str):
         ("lvis", {"lvis/box_AP", "lvis_rare/box_AP"}),
         ("refcoco", {"refcoco_val/all/cIoU", "refcoco_testB/Acc@0.5"}),
         ("grefcoco", {"grefcoco_val/cIoU", "grefcoco_testA/N-acc"}),
+        ("ors_bench", {"ors/category_multi/gIoU", "ors/descriptive/Pr@0.5", "ors/ood_risk/cIoU"}),
     ],
 )
 def test_the_shipped_model_is_measured(placed: Path, tmp_path: Path, name: str, keys: set[str]):
@@ -173,7 +192,7 @@ def test_the_shipped_model_is_measured(placed: Path, tmp_path: Path, name: str, 
     assert main(order) == 0
     written = json.loads((tmp_path / "metrics.json").read_text())
     assert keys <= set(written["metrics"])
-    assert bool(written["protocol"]["asked_hash"]) == (name not in ("refcoco", "grefcoco"))
+    assert bool(written["protocol"]["asked_hash"]) == (name not in ("refcoco", "grefcoco", "ors_bench"))
 
 
 def test_synonyms_are_asked_and_classes_answered(placed: Path, tmp_path: Path):

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mvplm.label.journal import Journal, read_lines
+from mvplm.data.journal import Journal, read_lines
 from mvplm.label.store import (
     Caption,
     CaptionerInfo,
@@ -60,7 +60,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
         write(file, bytes(data[:3]))
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mvplm.label.journal.os.write", full)
+    monkeypatch.setattr("mvplm.data.journal.os.write", full)
     with pytest.raises(OSError, match="No space"):
         journal.append([{"b": 2}])
     monkeypatch.undo()
@@ -70,7 +70,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path, monkeypatch):
 
 def test_short_writes_are_completed(tmp_path, monkeypatch):
     write = os.write
-    monkeypatch.setattr("mvplm.label.journal.os.write", lambda file, data: write(file, bytes(data[:2])))
+    monkeypatch.setattr("mvplm.data.journal.os.write", lambda file, data: write(file, bytes(data[:2])))
     Journal(tmp_path / "x.jsonl").append([{"a": "long enough"}])
     assert list(read_lines(tmp_path / "x.jsonl")) == [{"a": "long enough"}]
 

@@ -4,6 +4,7 @@ A line counts once its newline is on the disk. What a killed process leaves behi
 file is opened for writing, and passed over when it is read.
 """
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,6 +82,24 @@ def write_whole(path: Path, text: str) -> None:
         os.fsync(file.fileno())
     beside.replace(path)
     sync_folder(path.parent)
+
+
+def hold_folder(folder: Path, *, what: str) -> int:
+    """A handle that holds the folder for this process; the system lets it go when the process ends, however it ends.
+
+    Args:
+        folder: it exists. what: what is written there, for the message.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise ValueError(f"another process is writing {what} to {folder}") from None
+    return handle
 
 
 def sync_folder(folder: Path) -> None:
