@@ -86,6 +86,7 @@ class BoxMaskConfig(Section):
         loss: weights of the losses.
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
+        frozen_base: without ``lora``, nothing of the base model is trained but the rows of the mask tokens.
     """
 
     base: str | None = None
@@ -104,6 +105,7 @@ class BoxMaskConfig(Section):
     loss: BoxMaskLossConfig = field(default_factory=BoxMaskLossConfig)
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
     lora: LoraConfig = field(default_factory=LoraConfig)
+    frozen_base: bool = False
 
     def problems(self) -> list[str]:
         """Sentences about settings that do not go together; empty when all is well."""
@@ -121,8 +123,11 @@ class BoxMaskConfig(Section):
             found.append("box_mask.decoder.width must be a multiple of box_mask.decoder.heads")
         if any(channels % decoder.groups for channels in (decoder.width, *decoder.stem_channels)):
             found.append("box_mask.decoder.groups must divide its width and stem_channels")
-        if self.dtype == "bf16" and not self.lora.rank:
-            found.append("box_mask.dtype 'bf16' keeps too few digits to train all weights: set box_mask.lora.rank")
+        if self.dtype == "bf16" and not (self.lora.rank or self.frozen_base):
+            found.append(
+                "box_mask.dtype 'bf16' keeps too few digits to train all weights: set box_mask.lora.rank or "
+                "box_mask.frozen_base"
+            )
         if not sum(self.box_mix):
             found.append("box_mask.box_mix must have a share above 0")
         return found
