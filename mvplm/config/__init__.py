@@ -29,6 +29,7 @@ from mvplm.config.model import (
     TextConfig,
 )
 from mvplm.config.presets import PRESETS, preset_tree
+from mvplm.config.qwen3vl_seg import BoxDecoderConfig, BoxMaskConfig, BoxMaskLossConfig
 from mvplm.config.schema import Config, cross_problems
 from mvplm.config.text_mask import SmallVlmConfig, TextMaskConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
@@ -37,6 +38,9 @@ __all__ = [
     "PRESETS",
     "RESPONSES",
     "TASKS",
+    "BoxDecoderConfig",
+    "BoxMaskConfig",
+    "BoxMaskLossConfig",
     "BoxesConfig",
     "ClassifierConfig",
     "Config",

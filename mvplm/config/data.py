@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mvplm.config.base import Section, setting
+from mvplm.config.qwen3vl_seg import BOX_MASK_FORMS
 from mvplm.config.text_mask import MASK_FORMS
 
 TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "res", "gres", "rec", "caption")
@@ -142,7 +143,7 @@ class SourceConfig(Section):
             (3 and up), one look per visit. Only for lists of names with the response "none".
         masks: learn masks where the data have them; False learns boxes alone, in half the time on CPUs.
         response: kind of response; None takes ``response.kind``.
-        form: kind of question to a model that writes masks; None takes the usual one of ``task``.
+        form: kind of question to a model that writes masks or boxes; None takes the usual one of ``task``.
         nominal_records: number of records as published; only estimates of a run read it, where the data are not there.
     """
 
@@ -155,7 +156,7 @@ class SourceConfig(Section):
     windows: int = setting(1, low=1)
     masks: bool = True
     response: str | None = setting(None, choices=RESPONSES)
-    form: str | None = setting(None, choices=MASK_FORMS)
+    form: str | None = setting(None, choices=tuple(dict.fromkeys((*MASK_FORMS, *BOX_MASK_FORMS))))
     nominal_records: int | None = setting(None, low=1)
 
 
