@@ -86,7 +86,8 @@ class GuidedOutput:
 
     Attributes:
         text: scalar, mean cross-entropy of the answers.
-        decoded: B outputs of the mask decoder with ``coarse_logits``, ``logits`` (k, 4h, 4w) and ``iou`` (k,).
+        decoded: B outputs of the mask decoder with ``coarse_logits``, ``logits`` (k, 4h, 4w) and ``iou`` (k,); all None
+            where no sample of the batch has an instance.
         idle: exact zero that touches the decoder's weights, where no sample of the batch has an instance.
     """
 
