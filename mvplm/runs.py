@@ -71,6 +71,10 @@ def run_training(
         from mvplm.text_mask_runs import run_text_training
 
         return run_text_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
+    if config.system == "qwen3vl_seg":
+        from mvplm.box_mask_runs import run_box_training
+
+        return run_box_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
     out = Path(config.train.output)
     resume = start_run(config, resume=resume)
     tokenizer = build_tokenizer(config)

@@ -30,6 +30,7 @@ class BoxDecoderConfig(Section):
         gate_slope, gate_enlarge: its steepness, and the factor on each box's sides.
         independent: instances of one image do not look at each other.
         max_instances: instances decoded jointly; more are decoded in chunks.
+        injection, image_branch, refinement: parts that an ablation leaves out.
     """
 
     width: int = setting(256, low=8)
@@ -47,6 +48,9 @@ class BoxDecoderConfig(Section):
     gate_enlarge: float = setting(1.15, low=1)
     independent: bool = False
     max_instances: int = setting(32, low=1)
+    injection: bool = True
+    image_branch: bool = True
+    refinement: bool = True
 
 
 @dataclass
@@ -55,7 +59,7 @@ class BoxMaskLossConfig(Section):
 
     Attributes:
         seg: of all mask losses. bce, dice: in each. first: of the masks before refinement. iou: of the overlap head.
-        crop_points: side of the grid of points sampled in and around each box. crop_enlarge: factor on its sides.
+        crop_points: side of the grid of points sampled in and around each box; 0: none. crop_enlarge: factor on its sides.
     """
 
     seg: float = setting(1.0, low=0)
@@ -63,7 +67,7 @@ class BoxMaskLossConfig(Section):
     dice: float = setting(1.0, low=0)
     first: float = setting(0.5, low=0)
     iou: float = setting(0.2, low=0)
-    crop_points: int = setting(256, low=2)
+    crop_points: int = setting(256, low=0)
     crop_enlarge: float = setting(1.3, low=1)
 
 
@@ -83,9 +87,15 @@ class BoxMaskConfig(Section):
         mask_threshold: logit above which a pixel belongs to a mask.
         jitter: training moves each edge of a box by up to this share of the box's side.
         box_mix: shares of true, jittered and predicted boxes that the decoder is trained with.
+        written_boxes: file with the predicted ones, see ``mvplm.data.guided_boxes``; without, jittered ones take their
+            share.
+        most_names: names in one training question about categories. negatives: share of such questions about a name
+            that is not there. most_masks: masks learned per sample.
         loss: weights of the losses.
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
+        vision_lr_scale: factor on the learning rate of the vision tower; 0 freezes it, None treats it as the rest of the
+            base model.
         frozen_base: without ``lora``, nothing of the base model is trained but the rows of the mask tokens.
     """
 
@@ -102,9 +112,14 @@ class BoxMaskConfig(Section):
     mask_threshold: float = 0.0
     jitter: float = setting(0.1, low=0, high=0.5)
     box_mix: list[float] = setting([0.25, 0.5, 0.25], length=3, low=0)
+    written_boxes: str | None = None
+    most_names: int = setting(4, low=1)
+    negatives: float = setting(0.05, low=0, high=1)
+    most_masks: int = setting(8, low=1)
     loss: BoxMaskLossConfig = field(default_factory=BoxMaskLossConfig)
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
     lora: LoraConfig = field(default_factory=LoraConfig)
+    vision_lr_scale: float | None = setting(None, low=0)
     frozen_base: bool = False
 
     def problems(self) -> list[str]:

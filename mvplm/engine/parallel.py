@@ -96,9 +96,9 @@ class Replicated:
         """Complete state of the optimiser for a checkpoint, named ``<parameter>/<key>``; every process must call it."""
         return self.whole(optimizer_tensors(optimizer, groups))
 
-    def load_model(self, model: nn.Module, path: Path) -> None:
-        """Take complete weights from a safetensors file; errors as of ``load_weights``."""
-        load_weights(model, path, place=self.place)
+    def load_model(self, model: nn.Module, path: Path, *, may_lack: Sequence[str] = ()) -> None:
+        """Take complete weights from a safetensors file, but for names it may lack; errors as of ``load_weights``."""
+        load_weights(model, path, allow_missing=may_lack, place=self.place)
 
     def load_optimizer(
         self,

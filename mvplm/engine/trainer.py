@@ -136,6 +136,8 @@ class Trainer:
         self._losses = LossLog(settings.nonfinite_limit, processes=self.accelerator.num_processes)
         self._scale = LossScale(self.device, enabled=settings.precision == "fp16")
         self._parameters = [parameter for group in self.groups for parameter in group.parameters]
+        frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+        self._left_out = tuple(frozen) if settings.trained_only else ()
 
     @property
     def is_main(self) -> bool:
@@ -217,11 +219,11 @@ class Trainer:
         """
         self.flush_losses()
         tensors = {
-            "model": self.spread.model_tensors(self.model),
+            "model": self._without_frozen(self.spread.model_tensors(self.model)),
             "optimizer": self.spread.optimizer_tensors(self.optimizer, self.groups),
         }
         if self.average is not None:
-            tensors["ema"] = self.spread.whole(self.average.state_dict())
+            tensors["ema"] = self._without_frozen(self.spread.whole(self.average.state_dict()))
         if self.is_main:
             store.save(self.step, tensors=tensors, state=self._state(), extras=extras)
         self.accelerator.wait_for_everyone()
@@ -234,7 +236,7 @@ class Trainer:
         Raises:
             ValueError: the checkpoint does not fit model or optimiser.
         """
-        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE)
+        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE, may_lack=self._left_out)
         self.spread.load_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {})
         if self.average is not None:
             average = checkpoint.tensors("ema")
@@ -310,6 +312,10 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.step)
         self._losses.add(StepLosses(self.step, total, grad_norm, tuple(parts), tuple(image_ids)))
+
+    def _without_frozen(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        left_out = set(self._left_out)
+        return {name: value for name, value in tensors.items() if name not in left_out}
 
     def _state(self) -> dict[str, Any]:
         return {

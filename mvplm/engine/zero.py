@@ -125,11 +125,11 @@ class Zero(Replicated):
                 found[f"{name}/{key}"] = safe_get_full_optimizer_state(parameter, key).cpu()
         return found
 
-    def load_model(self, model: nn.Module, path: Path) -> None:
-        """Take complete weights from a safetensors file; errors as of ``load_weights``."""
+    def load_model(self, model: nn.Module, path: Path, *, may_lack: Sequence[str] = ()) -> None:
+        """Take complete weights from a safetensors file, but for names it may lack; errors as of ``load_weights``."""
         from deepspeed.utils import safe_set_full_fp32_param
 
-        super().load_model(model, path)
+        super().load_model(model, path, may_lack=may_lack)
         for parameter in model.parameters():
             if parameter.requires_grad:
                 safe_set_full_fp32_param(parameter, parameter.detach())

@@ -1,0 +1,108 @@
+"""Whole runs of models that write boxes and decode their masks. ``runs`` calls nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mvplm.build_box_mask import BoxMaskSystem, build_box_mask
+from mvplm.build_box_training import (
+    build_guided_criterion,
+    build_guided_mixture,
+    build_guided_weights,
+    guided_optimizer_settings,
+    guided_trainer_settings,
+    set_trained,
+)
+from mvplm.build_text_mask import read_processor
+from mvplm.config import Config
+from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights, open_checkpoint
+from mvplm.pretrained import WEIGHTS_FILE
+from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
+from mvplm.text_mask_files import PROCESSOR_DIR
+
+AVERAGE_FILE = "ema.safetensors"
+
+
+def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
+    """Train a model that writes boxes and decodes their masks; see :func:`mvplm.runs.run_training`.
+
+    Raises:
+        ValueError: as there, or the start holds adapters that were not merged.
+    """
+    out = Path(config.train.output)
+    resume = start_run(config, resume=resume)
+    system = build_box_mask(config)
+    model = system.model
+    if config.train.init_from and not resume:
+        load_start(model, config)
+    set_trained(model, config)
+    freeze(model, config.train.freeze)
+    if config.train.gradient_checkpointing:
+        model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.base.enable_input_require_grads()
+
+    def extras(folder: Path) -> None:
+        system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
+
+    def evaluate(_: nn.Module) -> Mapping[str, float]:
+        from mvplm.box_perceiver import BoxPerceiver
+
+        return evaluate_perceiver(BoxPerceiver(system, config=config), config)
+
+    trainer = Trainer(
+        model,
+        build_guided_criterion(config),
+        weights=build_guided_weights(config),
+        mixture=build_guided_mixture(config, system),
+        settings=guided_trainer_settings(config),
+        optimizer=guided_optimizer_settings(config, model),
+        hooks=(
+            *standard_hooks(config, evaluate=evaluate, extras=extras, overwrite=overwrite),
+            *hooks,
+        ),
+    )
+    return trainer.train(resume_from=out / "checkpoints" if resume else None)
+
+
+def load_start(model: nn.Module, config: Config) -> None:
+    """Weights of ``train.init_from``: a checkpoint, or a file.
+
+    Raises:
+        ValueError: weights that do not fit, or adapters that were not merged into the base model.
+    """
+    start = Path(str(config.train.init_from))
+    file = start / WEIGHTS_FILE if start.is_dir() else start
+    if not config.box_mask.lora.rank and _has_adapters(file):
+        raise ValueError(
+            f"{file} holds adapters that were not merged: merge them into a base model and name that as box_mask.base"
+        )
+    load_weights(model, file, allow_missing=config.train.init_allow, skip=config.train.init_skip)
+
+
+def _has_adapters(file: Path) -> bool:
+    from safetensors import safe_open
+
+    with safe_open(str(file), framework="pt") as opened:
+        return any(".lora_" in name for name in opened.keys())  # noqa: SIM118
+
+
+def load_box_checkpoint(config: Config, weights: str | Path | None) -> BoxMaskSystem:
+    """The system of a run's newest checkpoint (averaged weights when there are any), on its device.
+
+    What the checkpoint lacks because it was never trained comes from ``box_mask.base``.
+    """
+    source = Path(weights or config.train.output)
+    checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
+    processor = read_processor(checkpoint.path / PROCESSOR_DIR)
+    # With a base, the base's own processor tells which tokens are new; both end with the same ids.
+    system = build_box_mask(config, processor=processor if config.box_mask.base is None else None)
+    may_lack = ("base.",) if config.box_mask.base is not None else ()
+    load_weights(system.model, checkpoint.path / WEIGHTS_FILE, allow_missing=may_lack)
+    average = checkpoint.path / AVERAGE_FILE
+    if average.is_file():
+        load_weights(system.model, average, allow_missing=("",))
+    device = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
+    system.model.to(device)
+    return system
