@@ -2,14 +2,14 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mvplm.data.unify import expression_indices
-from mvplm.prompts.box_masks import answer_order, box_question, clean_label
-from mvplm.structures import Annotation, Record
+from mvplm.prompts.box_masks import CLASS_SEPARATOR, answer_order, box_question, clean_label
+from mvplm.structures import Annotation, Expression, Record
 from mvplm.structures.masks import mask_area
 
 _FITTING = {"description": "rec", "rec": "rec", "reason": "res", "general": "gres"}
@@ -85,12 +85,15 @@ class BoxQuestionMaker:
             return BoxQuestion(box_question("vqa", text="Describe the image."), (), said=rng.choice(record.captions))
         if isinstance(choice, int):
             expression = record.expressions[choice]
+            if self.form == "category":
+                return self(record, listed_names(record, expression), rng=rng)
             question = box_question(self.form, text=expression.text)
             chosen = [record.annotations[place] for place in expression.targets]
             labels = [_name(record, annotation) or clean_label(expression.text) for annotation in chosen]
             return self._answered(record, question, names=(expression.text,), found=chosen, labels=labels)
         question = box_question("category", classes=choice)
-        chosen = [a for a in record.annotations if not a.iscrowd and _name(record, a) in map(clean_label, choice)]
+        asked = {clean_label(name) for name in choice}
+        chosen = [a for a in record.annotations if not a.iscrowd and _name(record, a) in asked]
         labels = [_name(record, annotation) or "" for annotation in chosen]
         return self._answered(record, question, names=choice, found=chosen, labels=labels)
 
@@ -135,6 +138,35 @@ class BoxQuestionMaker:
         if annotation.segmentation is None:
             raise ValueError(f"image {record.image_id}: {self.form} needs the masks of all objects")
         return x2 > x1 and y2 > y1 and mask_area(annotation.segmentation, record.size) > 0
+
+
+def listed_names(record: Record, expression: Expression) -> tuple[str, ...]:
+    """The names that an expression of :func:`named_objects` stands for, in the order of the vocabulary."""
+    assert record.vocabulary is not None
+    labels = {record.annotations[place].label for place in expression.targets}
+    return tuple(record.vocabulary.names[label] for label in sorted(label for label in labels if label is not None))
+
+
+def named_objects(record: Record) -> Record:
+    """The record with one expression, that of all its objects that have a name; crowds are none.
+
+    So questions about categories are measured as those about expressions are.
+
+    Raises:
+        ValueError: the record has no list of names.
+    """
+    if record.vocabulary is None:
+        raise ValueError(f"image {record.image_id}: questions about categories need a list of names")
+    places = tuple(
+        place
+        for place, annotation in enumerate(record.annotations)
+        if annotation.label is not None and not annotation.iscrowd
+    )
+    expression = Expression("", places, kind="category")
+    if not places:
+        return replace(record, expressions=())
+    text = CLASS_SEPARATOR.join(map(clean_label, listed_names(record, expression)))
+    return replace(record, expressions=(replace(expression, text=text),))
 
 
 def _name(record: Record, annotation: Annotation) -> str | None:

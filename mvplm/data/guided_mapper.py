@@ -12,7 +12,7 @@ from mvplm.data.guided_boxes import BoxMix
 from mvplm.data.mask_mapper import picture_of
 from mvplm.prompts.box_masks import answer_ids, format_boxes, thousandths
 from mvplm.prompts.plain import PlainTokenizer
-from mvplm.structures import Annotation, Record
+from mvplm.structures import Annotation, BoxFormat, Record, convert_boxes
 from mvplm.structures.guided import GuidedBatch, GuidedSample, GuidedTarget
 from mvplm.structures.masks import decode_mask
 from mvplm.structures.written import Turn, WrittenBatch, WrittenSample
@@ -21,8 +21,8 @@ from mvplm.structures.written import Turn, WrittenBatch, WrittenSample
 class GuidedMapper:
     """Makes samples of one form of question, answers included.
 
-    Answers always name the true boxes; what the mask decoder is given is drawn for each instance. The random generator
-    of a sample is seeded by (seed, epoch, index) alone.
+    Answers name the true boxes; what the mask decoder is given is drawn for each instance. The random generator of a
+    sample is seeded by (seed, epoch, index) alone.
 
     Args:
         maker: makes the questions. tokenizer: plain, with the mask tokens.
@@ -31,6 +31,7 @@ class GuidedMapper:
         written: boxes that a model wrote before, by image id; see ``read_written_boxes``.
         most_masks: masks learned per sample; of more, so many are drawn. Answers keep all boxes.
         max_length: most ids of the questions and answers of a sample; questions that do not fit are left out.
+        tells_drawn: answers name the boxes that are drawn instead: a model that is measured must not see the true ones.
         seed: base of all draws.
     """
 
@@ -44,6 +45,7 @@ class GuidedMapper:
         written: Mapping[str, Tensor] | None = None,
         most_masks: int = 8,
         max_length: int = 4096,
+        tells_drawn: bool = False,
         seed: int = 0,
     ) -> None:
         self.maker = maker
@@ -53,6 +55,7 @@ class GuidedMapper:
         self.written = dict(written or {})
         self.most_masks = most_masks
         self.max_length = max_length
+        self.tells_drawn = tells_drawn
         self.seed = seed
 
     def __call__(
@@ -79,39 +82,51 @@ class GuidedMapper:
     def _sample(self, record: Record, choices: Sequence[Choice], *, rng: random.Random) -> GuidedSample:
         turns: list[Turn] = []
         objects: list[Annotation] = []
+        drawn: list[Tensor] = []
         room = self.max_length
         for choice in choices:
             asked = self.maker(record, choice, rng=rng)
-            turn = self._turn(record, asked)
+            boxes = self._drawn(record, asked.objects, rng=rng)
+            turn = self._turn(record, asked, drawn=boxes)
             length = len(self.tokenizer.encode(turn.question)) + len(turn.answer or ())
             if length > room:
                 continue
             room -= length
             turns.append(turn)
-            objects += asked.objects if self.maker.masked else ()
+            if self.maker.masked:
+                objects += asked.objects
+                drawn.append(boxes)
         if not turns:
             raise ValueError(f"image {record.image_id}: no question fits into {self.max_length} ids")
         written = WrittenSample(picture_of(record), record.image_id, self.maker.form, tuple(turns))
-        return GuidedSample(written, self._target(record, objects, rng=rng))
+        boxes = torch.cat(drawn) if drawn else torch.zeros(0, 4)
+        return GuidedSample(written, self._target(record, objects, boxes=boxes, rng=rng))
 
-    def _turn(self, record: Record, asked: BoxQuestion) -> Turn:
+    def _drawn(self, record: Record, objects: Sequence[Annotation], *, rng: random.Random) -> Tensor:
+        """What the mask decoder is given for objects: (k, 4) XYXY_NORM."""
+        true = thousandths(_corners(objects), record.size).float() / 1000
+        return self.boxes.draw(true, rng=rng, written=self.written.get(str(record.image_id)))
+
+    def _turn(self, record: Record, asked: BoxQuestion, *, drawn: Tensor) -> Turn:
         said = asked.said
         if said is None:
             boxes = _corners(asked.objects)
+            if self.tells_drawn:
+                boxes = convert_boxes(drawn.double(), BoxFormat.XYXY_NORM, target=BoxFormat.XYXY_ABS, size=record.size)
             said = format_boxes(boxes, asked.labels, size=record.size, masks=self.maker.masked)
         return Turn(asked.text, tuple(answer_ids(said, self.tokenizer)), asked.names)
 
-    def _target(self, record: Record, objects: Sequence[Annotation], *, rng: random.Random) -> GuidedTarget:
+    def _target(
+        self, record: Record, objects: Sequence[Annotation], *, boxes: Tensor, rng: random.Random
+    ) -> GuidedTarget:
         """The instances whose masks are learned; each object of the sample has one mask token, in order."""
         tokens = sorted(rng.sample(range(len(objects)), min(self.most_masks, len(objects))))
-        chosen = [objects[token] for token in tokens]
-        masks = torch.zeros(len(chosen), *record.size, dtype=torch.bool)
-        for mask, annotation in zip(masks, chosen, strict=True):
-            if annotation.segmentation is not None:
-                mask.copy_(torch.from_numpy(decode_mask(annotation.segmentation, record.size)))
-        true = thousandths(_corners(chosen), record.size).float() / 1000
-        drawn = self.boxes.draw(true, rng=rng, written=self.written.get(str(record.image_id)))
-        return GuidedTarget(drawn, masks, torch.tensor(tokens, dtype=torch.int64))
+        masks = torch.zeros(len(tokens), *record.size, dtype=torch.bool)
+        for mask, token in zip(masks, tokens, strict=True):
+            segmentation = objects[token].segmentation
+            if segmentation is not None:
+                mask.copy_(torch.from_numpy(decode_mask(segmentation, record.size)))
+        return GuidedTarget(boxes[tokens], masks, torch.tensor(tokens, dtype=torch.int64))
 
 
 class GuidedCollate:
