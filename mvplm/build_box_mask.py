@@ -41,7 +41,8 @@ class BoxMaskSystem:
     @property
     def mask_id(self) -> int:
         """Id of ``<mask_token>``."""
-        return self.tokenizer.get_added_vocab()[MASK_TOKEN]
+        assert self.model.mask_id is not None, "models are assembled with it"
+        return self.model.mask_id
 
     @property
     def ends(self) -> tuple[int, ...]:
@@ -85,16 +86,13 @@ def assemble_box_mask(base: nn.Module, processor: Any, *, config: Config, adapte
     Raises:
         ValueError: the base is no Qwen3-VL.
     """
-    settings = config.box_mask
     base_of(base)
     decoder = BoxGuidedMaskDecoder.from_base_config(base.config, **decoder_options(config))
     new = add_box_mask_tokens(base, processor.tokenizer)
     if adapters:
         base = _with_adapters(base, config, new_tokens=new)
     tokenizer = PlainTokenizer(processor.tokenizer)
-    model = Qwen3VLSeg(base, decoder.to(next(base.parameters()).device))
-    if settings.dtype == "bf16" and settings.base is not None:
-        model.mask_decoder.float()
+    model = Qwen3VLSeg(base, decoder, mask_id=tokenizer.get_added_vocab()[MASK_TOKEN])
     return BoxMaskSystem(model, processor, tokenizer, ChatFrame.of(processor, tokenizer), new)
 
 

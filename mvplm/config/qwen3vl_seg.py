@@ -30,6 +30,7 @@ class BoxDecoderConfig(Section):
         gate_slope, gate_enlarge: its steepness, and the factor on each box's sides.
         independent: instances of one image do not look at each other.
         max_instances: instances decoded jointly; more are decoded in chunks.
+        injection, image_branch, refinement: parts that an ablation leaves out.
     """
 
     width: int = setting(256, low=8)
@@ -47,6 +48,9 @@ class BoxDecoderConfig(Section):
     gate_enlarge: float = setting(1.15, low=1)
     independent: bool = False
     max_instances: int = setting(32, low=1)
+    injection: bool = True
+    image_branch: bool = True
+    refinement: bool = True
 
 
 @dataclass

@@ -13,9 +13,7 @@ from mvplm.models.text_mask.model import answer_loss
 from mvplm.structures.guided import GuidedBatch, GuidedOutput
 
 
-def guided_forward(
-    base: nn.Module, decoder: BoxGuidedMaskDecoder, *, batch: GuidedBatch, mask_id: int
-) -> GuidedOutput:
+def guided_forward(base: nn.Module, decoder: BoxGuidedMaskDecoder, *, batch: GuidedBatch, mask_id: int) -> GuidedOutput:
     """Text loss and decoded masks of a batch.
 
     Args:
