@@ -249,6 +249,10 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Any:
         from mvplm.text_mask_runs import load_text_for_evaluation
 
         return load_text_for_evaluation(config, weights)
+    if config.system == "qwen3vl_seg":
+        from mvplm.box_mask_loading import load_box_for_evaluation
+
+        return load_box_for_evaluation(config, weights)
     source = Path(weights or config.train.output)
     if (source / "checkpoints").is_dir() or source.name.startswith("step_"):
         checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)

@@ -94,7 +94,7 @@ class TextPerceiver:
         wanted = request.task if text is None else task or "referring"
         several = isinstance(image, (list, tuple))
         pictures = [load_image(picture) for picture in (image if several else [image])]
-        known = () if self.vocabulary is None else _stuff(self.vocabulary)
+        known = () if self.vocabulary is None else stuff_names(self.vocabulary)
         questions = request.questions(len(pictures), several=several, known_stuff=known)
         rows = [(place, question) for place, asked in enumerate(questions) for question in asked]
         size = self.config.infer.batch_size if batch_size is None else batch_size
@@ -104,7 +104,7 @@ class TextPerceiver:
         mapper = self.mapper(wanted or "instance")
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
-            samples = [mapper(_record(pictures[i], question)) for i, question in chunk]
+            samples = [mapper(record_of(pictures[i], question)) for i, question in chunk]
             looked = self.look(self.collate(samples))
             flags = [question.isthing for _, question in chunk]
             found = self.answer(looked, task=wanted or "instance", isthing=flags)
@@ -173,15 +173,16 @@ class TextPerceiver:
         return save_text_perceiver(self, directory)
 
     def _flags(self, names: Sequence[str]) -> tuple[bool, ...]:
-        known = set() if self.vocabulary is None else _stuff(self.vocabulary)
+        known = set() if self.vocabulary is None else stuff_names(self.vocabulary)
         return tuple(name.lower() not in known for name in names)
 
 
-def _stuff(vocabulary: Vocabulary) -> set[str]:
+def stuff_names(vocabulary: Vocabulary) -> set[str]:
+    """Lower-case names that are stuff."""
     return {name.lower() for name, thing in zip(vocabulary.names, vocabulary.isthing, strict=True) if not thing}
 
 
-def _record(array: Any, question: Question) -> Record:
+def record_of(array: Any, question: Question) -> Record:
     """The record of a question about an RGB array (H, W, 3)."""
     size = (int(array.shape[0]), int(array.shape[1]))
     if question.expression is not None:

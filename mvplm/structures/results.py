@@ -91,7 +91,8 @@ class Perception:
         no_target: True when a sentence fits nothing in the image; presence: score in [0, 1] that something fits.
         timings: seconds per step.
         display_score: least score of an instance that is drawn or told; never affects numbers.
-        written: the answer as text and how it was read, from models that write masks as text.
+        written: the answer as text and how it was read, from models that write masks or boxes as text.
+        unmasked: objects with a box but without a mask where masks were asked for; None without any.
     """
 
     size: tuple[int, int]
@@ -107,6 +108,7 @@ class Perception:
     timings: dict[str, float] = field(default_factory=dict)
     display_score: float = 0.5
     written: WrittenAnswer | None = None
+    unmasked: Instances | None = None
 
     @property
     def unparsed(self) -> bool:
@@ -128,6 +130,8 @@ class Perception:
             out["written"] = vars(self.written)
         if self.instances is not None:
             out["instances"] = self._instance_dicts(self.instances)
+        if self.unmasked is not None:
+            out["unmasked"] = self._instance_dicts(self.unmasked)
         if self.panoptic is not None:
             values = self.panoptic.segment_map.cpu().numpy()
             out["segments"] = [

@@ -29,6 +29,21 @@ class ImageStates:
     image: Tensor
     states: Tensor
 
+    def asked(self, mask_states: Tensor, boxes: Tensor, *, dtype: torch.dtype | None = None) -> DecoderInput:
+        """The input of the mask decoder for instances of the image.
+
+        Args:
+            mask_states: (k, D). boxes: (k, 4) XYXY_NORM. dtype: of the decoder, where it is another one.
+        """
+        kept = dtype or self.states.dtype
+        return DecoderInput(
+            [level.to(kept) for level in self.levels],
+            self.image.to(kept),
+            self.states.to(kept),
+            mask_states=mask_states.to(kept),
+            boxes=boxes.to(self.states.device, torch.float32),
+        )
+
 
 def base_of(model: nn.Module) -> Any:
     """The Qwen3-VL inside adapters, if there are any."""
@@ -171,12 +186,6 @@ class StateCapture:
             boxes: per row (k, 4) XYXY_NORM. index: per row and box, which of the row's mask tokens is its own.
         """
         return [
-            DecoderInput(
-                image.levels,
-                image.image,
-                image.states,
-                mask_states=states[torch.as_tensor(list(own), dtype=torch.long, device=states.device)],
-                boxes=given.to(states.device, torch.float32),
-            )
+            image.asked(states[torch.as_tensor(list(own), dtype=torch.long, device=states.device)], given)
             for image, states, given, own in zip(self.images, self.mask_states, boxes, index, strict=True)
         ]

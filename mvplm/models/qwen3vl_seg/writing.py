@@ -188,6 +188,22 @@ def write_after(model: nn.Module, prefix: Prefix, ids: Sequence[int], *, writing
     return _joined([answer], capture)[0]
 
 
+@torch.inference_mode()
+def read_after(
+    model: nn.Module, prefix: Prefix, ids: Sequence[int], *, answer: Sequence[int], writing: Writing
+) -> WrittenBoxes:
+    """An answer that is given, read after an image that has been read.
+
+    Args:
+        model: the base model, or one with adapters. ids: of the question and what follows it. answer: its ids.
+    """
+    base_of(model).model.rope_deltas = prefix.deltas
+    pending = prefix.ids.new_tensor([[*ids, *answer]])
+    with StateCapture(model, mask_id=writing.mask_id, images=[prefix.image]) as capture:
+        model(input_ids=pending, past_key_values=copy.deepcopy(prefix.cache), use_cache=True, logits_to_keep=1)
+    return _joined([_given(answer)], capture)[0]
+
+
 def _step(model: Any, pending: Tensor, *, writing: Writing, cache: Any) -> Written:
     """Greedy answer, token by token, after what is in the cache."""
     ids: list[int] = []
@@ -220,5 +236,8 @@ def read_answers(
     """
     with StateCapture(model, mask_id=writing.mask_id) as capture:
         model(**inputs, use_cache=False, logits_to_keep=1)
-    given = [Written(list(ids), [0.0] * len(ids), [False] * len(ids), True) for ids in answers]
-    return _joined(given, capture)
+    return _joined([_given(ids) for ids in answers], capture)
+
+
+def _given(ids: Sequence[int]) -> Written:
+    return Written(list(ids), [0.0] * len(ids), [False] * len(ids), True)
