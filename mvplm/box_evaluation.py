@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from mvplm.data.guided_boxes import BoxMix
 from mvplm.data.box_questions import BoxQuestionMaker
+from mvplm.data.guided_boxes import BoxMix
 from mvplm.data.guided_mapper import GuidedCollate, GuidedMapper
 from mvplm.prompts.box_masks import FORM_OF_TASK
 from mvplm.structures import BoxFormat, Instances, Perception, convert_boxes
@@ -31,7 +31,7 @@ class GivenBoxPerceiver:
     of objects and their labels are the true ones.
 
     Args:
-        perceiver: a ``BoxPerceiver``. boxes: "true" or "jitter". form: kind of question; None takes the task's own.
+        perceiver: a ``BoxPerceiver``. boxes: "gt" or "jitter". form: kind of question; None takes the task's own.
     """
 
     def __init__(self, perceiver: Any, boxes: str, *, form: str | None = None) -> None:
@@ -49,7 +49,7 @@ class GivenBoxPerceiver:
             BoxQuestionMaker(form, training=False, most_objects=settings.max_instances),
             self.system.tokenizer,
             task=sentences or task,
-            boxes=BoxMix(float(self.boxes == "true"), float(self.boxes == "jitter"), 0, amount=settings.jitter),
+            boxes=BoxMix(float(self.boxes == "gt"), float(self.boxes == "jitter"), 0, amount=settings.jitter),
             most_masks=settings.max_instances,
             max_length=settings.max_length,
             tells_drawn=True,

@@ -31,7 +31,9 @@ def load_box_for_evaluation(config: Config, weights: str | Path | None) -> BoxPe
     processor = read_processor(checkpoint.path / PROCESSOR_DIR)
     # With a base, the base's own processor tells which tokens are new; both end with the same ids.
     system = build_box_mask(config, processor=processor if config.box_mask.base is None else None)
-    load_weights(system.model, checkpoint.path / WEIGHTS_FILE)
+    # Checkpoints lack what was never trained where it comes from a base.
+    may_lack = ("base.",) if config.box_mask.base is not None else ()
+    load_weights(system.model, checkpoint.path / WEIGHTS_FILE, allow_missing=may_lack)
     average = checkpoint.path / AVERAGE_FILE
     if average.is_file():
         load_weights(system.model, average, allow_missing=("",))

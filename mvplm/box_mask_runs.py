@@ -3,10 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import nn
 
-from mvplm.build_box_mask import BoxMaskSystem, build_box_mask
+from mvplm.build_box_mask import build_box_mask
 from mvplm.build_box_training import (
     build_guided_criterion,
     build_guided_mixture,
@@ -15,14 +14,11 @@ from mvplm.build_box_training import (
     guided_trainer_settings,
     set_trained,
 )
-from mvplm.build_text_mask import read_processor
 from mvplm.config import Config
-from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights, open_checkpoint
+from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights
 from mvplm.pretrained import WEIGHTS_FILE
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text_mask_files import PROCESSOR_DIR
-
-AVERAGE_FILE = "ema.safetensors"
 
 
 def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
@@ -86,23 +82,3 @@ def _has_adapters(file: Path) -> bool:
 
     with safe_open(str(file), framework="pt") as opened:
         return any(".lora_" in name for name in opened.keys())  # noqa: SIM118
-
-
-def load_box_checkpoint(config: Config, weights: str | Path | None) -> BoxMaskSystem:
-    """The system of a run's newest checkpoint (averaged weights when there are any), on its device.
-
-    What the checkpoint lacks because it was never trained comes from ``box_mask.base``.
-    """
-    source = Path(weights or config.train.output)
-    checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
-    processor = read_processor(checkpoint.path / PROCESSOR_DIR)
-    # With a base, the base's own processor tells which tokens are new; both end with the same ids.
-    system = build_box_mask(config, processor=processor if config.box_mask.base is None else None)
-    may_lack = ("base.",) if config.box_mask.base is not None else ()
-    load_weights(system.model, checkpoint.path / WEIGHTS_FILE, allow_missing=may_lack)
-    average = checkpoint.path / AVERAGE_FILE
-    if average.is_file():
-        load_weights(system.model, average, allow_missing=("",))
-    device = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
-    system.model.to(device)
-    return system

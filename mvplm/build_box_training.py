@@ -31,9 +31,7 @@ def build_guided_weights(config: Config) -> GuidedWeights:
     )
 
 
-def build_guided_mapper(
-    config: Config, system: BoxMaskSystem, *, task: str, form: str | None = None
-) -> GuidedMapper:
+def build_guided_mapper(config: Config, system: BoxMaskSystem, *, task: str, form: str | None = None) -> GuidedMapper:
     """From records to training samples of a task.
 
     Raises:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mvplm.asking import Asking, asked_key
+from mvplm.box_evaluation import GivenBoxPerceiver
 from mvplm.build_training import open_records
 from mvplm.config import Config, EvalSetConfig, config_hash
+from mvplm.data.box_questions import named_objects
 from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import EvaluationBatch, evaluation_batches
 from mvplm.data.streamed_list import Share
+from mvplm.data.views import RecordView
 from mvplm.details import Details
 from mvplm.engine import add_over_processes, rank_and_world, wait_for_processes
 from mvplm.evaluation import make_evaluator, protocols, set_averages
@@ -90,7 +93,7 @@ def joined_metrics(found: Mapping[str, SetResult]) -> dict[str, float]:
 
 
 def _evaluate_set(
-    perceiver: Perceiver,
+    perceiver: Any,
     entry: EvalSetConfig,
     *,
     batch_size: int,
@@ -99,6 +102,10 @@ def _evaluate_set(
     details: Details | None,
 ) -> SetResult:
     dataset = open_records(perceiver.config, entry)
+    if entry.form == "category":
+        dataset = RecordView(dataset, change=named_objects)
+    if entry.boxes != "predicted":
+        perceiver = GivenBoxPerceiver(perceiver, entry.boxes, form=entry.form)
     vocabulary: Vocabulary | None = dataset[0].vocabulary
     evaluator = _evaluator(perceiver.config, entry, dataset=dataset)
     rank, world = rank_and_world()
@@ -106,7 +113,7 @@ def _evaluate_set(
     asking = Asking() if sentences else Asking.of(perceiver.config, dataset)
     batches = evaluation_batches(
         dataset,
-        asking.mapper(perceiver.mapper("referring" if sentences else entry.task, sentences=sentences)),
+        asking.mapper(perceiver.mapper(entry.form or ("referring" if sentences else entry.task), sentences=sentences)),
         batch_size=batch_size,
         collate=perceiver.collate,
         limit=limit,
@@ -162,7 +169,7 @@ class _Session:
         perceiver: the model. asking: how it is asked. evaluator: measures. saver: writes; None writes nothing.
     """
 
-    perceiver: Perceiver
+    perceiver: Any
     asking: Asking
     evaluator: Evaluator
     saver: PredictionSaver | None

@@ -23,6 +23,8 @@ RES_PROTOCOLS = (
     "segearth",
     "muse",
     "muse_per_question",
+    "qwen_ors",
+    "qwen_ors_union",
 )
 RESPONSES = ("caption", "none", "existing_objects", "trailing")
 """What the assistant says before the summary token; "trailing" stands behind the released prompts' placeholder."""
@@ -193,6 +195,10 @@ class EvalSetConfig(Section):
         task: what is asked and which metric answers.
         prefix: first part of the metric names; None takes the task's own ("panoptic", "referring" ...).
         limit: only the first so many records; 0 takes all.
+        form: kind of question to a model that writes boxes, see ``mvplm.prompts.box_masks``; "category" asks for all
+            names that a record's objects have, at once, and counts as an expression. None takes the task's own.
+        boxes: which boxes such a model gets masks for: those it writes ("predicted"), the true ones ("gt"), or true
+            ones with edges moved by up to ``box_mask.jitter`` of the side ("jitter"), for tasks about expressions.
     """
 
     dataset: str = ""
@@ -200,6 +206,8 @@ class EvalSetConfig(Section):
     task: str = setting("panoptic", choices=tuple(task for task in TASKS if task != "caption"))
     prefix: str | None = None
     limit: int = setting(0, low=0)
+    form: str | None = setting(None, choices=BOX_MASK_FORMS)
+    boxes: str = setting("predicted", choices=("predicted", "gt", "jitter"))
 
 
 @dataclass

@@ -75,6 +75,7 @@ def cross_problems(config: Config) -> list[str]:
     found += _form_problems(config)
     if config.system == "qwen3vl_seg":
         found += config.box_mask.problems()
+    found += _given_box_problems(config)
     query, select = config.model.query, config.model.select
     if select.enabled != (query.fusion != "base_only"):
         found.append(
@@ -193,6 +194,18 @@ def _form_problems(config: Config) -> list[str]:
             found.append(
                 f"data.sources.{name}.form is {source.form!r}, which needs system {' or '.join(map(repr, fitting))}"
             )
+    return found
+
+
+def _given_box_problems(config: Config) -> list[str]:
+    """Evaluation sets that only models that write boxes answer."""
+    found = []
+    for name, entry in config.eval.sets.items():
+        asked = entry.form is not None or entry.boxes != "predicted"
+        if asked and config.system != "qwen3vl_seg":
+            found.append(f"eval.sets.{name}: form and boxes need system 'qwen3vl_seg'")
+        elif asked and entry.task not in ("res", "gres", "rec"):
+            found.append(f"eval.sets.{name}: form and boxes go with the tasks res, gres and rec, not {entry.task!r}")
     return found
 
 

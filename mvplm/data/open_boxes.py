@@ -1,5 +1,6 @@
 """From a record to a question that the model is to answer: pictures and prompts, no truth."""
 
+from mvplm.data.box_questions import listed_names
 from mvplm.data.mask_mapper import picture_of
 from mvplm.prompts.box_masks import box_question
 from mvplm.structures import Record
@@ -27,8 +28,12 @@ class OpenBoxMapper:
         """
         if expression is None and record.expressions:
             expression = 0
-        if self.form != "category" and expression is not None:
-            names: tuple[str, ...] = (record.expressions[expression].text,)
+        asked = None if expression is None else record.expressions[expression]
+        if self.form == "category" and asked is not None and asked.kind == "category":
+            names: tuple[str, ...] = listed_names(record, asked)
+            question = box_question("category", classes=names)
+        elif self.form != "category" and asked is not None:
+            names = (asked.text,)
             question = box_question(self.form, text=names[0])
         elif record.vocabulary is not None:
             names = record.vocabulary.names

@@ -114,6 +114,8 @@ PRESETS: dict[str, Protocol] = {
         Protocol("segearth", first_text_of=("earthreason",), union_offset=1e-5),
         _MUSE,
         replace(_MUSE, name="muse_per_question", count_per="expression"),
+        replace(_MUSE, name="qwen_ors", count_per="expression", union_offset=0.0),
+        Protocol("qwen_ors_union", thresholds=(0.5, 0.7, 0.9)),
     )
 }
 """Protocols by name."""

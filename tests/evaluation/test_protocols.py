@@ -16,6 +16,7 @@ from mvplm.structures import Annotation, Expression, Record
 from mvplm.structures.masks import encode_mask
 
 NAMES = ("per_sentence", "merged", "release", "gres", "lisa", "rmsin", "segearth", "muse", "muse_per_question")
+NAMES += ("qwen_ors", "qwen_ors_union")
 
 
 def test_every_preset_has_its_name_and_the_configuration_knows_all():
