@@ -20,6 +20,9 @@ from mvplm.pretrained import WEIGHTS_FILE
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text_mask_files import PROCESSOR_DIR
 
+ADAPTER_FILE = "adapter_config.json"
+MERGE = "merge them with tools/merge_box_mask.py, and name the result as box_mask.base"
+
 
 def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
     """Train a model that writes boxes and decodes their masks; see :func:`mvplm.runs.run_training`.
@@ -29,6 +32,7 @@ def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tu
     """
     out = Path(config.train.output)
     resume = start_run(config, resume=resume)
+    _check_merged(config)
     system = build_box_mask(config)
     model = system.model
     if config.train.init_from and not resume:
@@ -62,6 +66,13 @@ def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tu
     return trainer.train(resume_from=out / "checkpoints" if resume else None)
 
 
+def _check_merged(config: Config) -> None:
+    """Refuse a base model that is one with adapters: loading would put them on top without a word."""
+    base = config.box_mask.base
+    if base is not None and (Path(base) / ADAPTER_FILE).is_file():
+        raise ValueError(f"box_mask.base {base} holds adapters that were not merged: {MERGE}")
+
+
 def load_start(model: nn.Module, config: Config) -> None:
     """Weights of ``train.init_from``: a checkpoint, or a file.
 
@@ -71,9 +82,7 @@ def load_start(model: nn.Module, config: Config) -> None:
     start = Path(str(config.train.init_from))
     file = start / WEIGHTS_FILE if start.is_dir() else start
     if not config.box_mask.lora.rank and _has_adapters(file):
-        raise ValueError(
-            f"{file} holds adapters that were not merged: merge them into a base model and name that as box_mask.base"
-        )
+        raise ValueError(f"{file} holds adapters that were not merged: {MERGE}")
     load_weights(model, file, allow_missing=config.train.init_allow, skip=config.train.init_skip)
 
 

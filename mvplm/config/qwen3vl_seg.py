@@ -59,7 +59,8 @@ class BoxMaskLossConfig(Section):
 
     Attributes:
         seg: of all mask losses. bce, dice: in each. first: of the masks before refinement. iou: of the overlap head.
-        crop_points: side of the grid of points sampled in and around each box; 0: none. crop_enlarge: factor on its sides.
+        crop_points: side of the grid of points sampled in and around each box; 0: none.
+        crop_enlarge: factor on the sides of that box.
     """
 
     seg: float = setting(1.0, low=0)
@@ -94,8 +95,8 @@ class BoxMaskConfig(Section):
         loss: weights of the losses.
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
-        vision_lr_scale: factor on the learning rate of the vision tower; 0 freezes it, None treats it as the rest of the
-            base model.
+        vision_lr_scale: factor on the learning rate of the vision tower; 0 freezes it, None treats it as the rest of
+            the base model.
         frozen_base: without ``lora``, nothing of the base model is trained but the rows of the mask tokens.
     """
 
@@ -143,6 +144,8 @@ class BoxMaskConfig(Section):
                 "box_mask.dtype 'bf16' keeps too few digits to train all weights: set box_mask.lora.rank or "
                 "box_mask.frozen_base"
             )
+        if self.dtype == "bf16" and self.vision_lr_scale:
+            found.append("box_mask.dtype 'bf16' keeps too few digits to train the vision tower: use 'fp32'")
         if not sum(self.box_mix):
             found.append("box_mask.box_mix must have a share above 0")
         return found
