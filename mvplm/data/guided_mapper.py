@@ -98,9 +98,9 @@ class GuidedMapper:
                 drawn.append(boxes)
         if not turns:
             raise ValueError(f"image {record.image_id}: no question fits into {self.max_length} ids")
-        written = WrittenSample(picture_of(record), record.image_id, self.maker.form, tuple(turns))
         boxes = torch.cat(drawn) if drawn else torch.zeros(0, 4)
-        return GuidedSample(written, self._target(record, objects, boxes=boxes, rng=rng))
+        target = self._target(record, objects, boxes=boxes, rng=rng)
+        return GuidedSample(picture_of(record), record.image_id, self.maker.form, tuple(turns), target)
 
     def _drawn(self, record: Record, objects: Sequence[Annotation], *, rng: random.Random) -> Tensor:
         """What the mask decoder is given for objects: (k, 4) XYXY_NORM."""
@@ -141,7 +141,7 @@ class GuidedCollate:
 
     def __call__(self, samples: Sequence[GuidedSample]) -> GuidedBatch:
         """The batch; errors as for ``written``."""
-        return GuidedBatch(self.written([sample.written for sample in samples]), [s.target for s in samples])
+        return GuidedBatch(self.written(samples), [sample.target for sample in samples])
 
 
 def _corners(objects: Sequence[Any]) -> Tensor:

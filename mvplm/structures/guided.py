@@ -47,11 +47,10 @@ class GuidedTarget:
         return GuidedTarget(self.boxes.to(device), self.masks.to(device), self.tokens.to(device))
 
 
-@dataclass(frozen=True)
-class GuidedSample:
+@dataclass
+class GuidedSample(WrittenSample):
     """A picture with questions and answers, and the instances that are learned; none where answers have no masks."""
 
-    written: WrittenSample
     target: GuidedTarget
 
 

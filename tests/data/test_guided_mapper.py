@@ -52,7 +52,7 @@ def answer_of(system, turn) -> str:
 
 def test_an_answer_names_the_objects_from_left_to_right(system):
     sample = mapper(system, "category", training=False)(record(), expression=None)
-    (turn,) = sample.written.turns
+    (turn,) = sample.turns
     assert "cat, dog" in turn.question and turn.names == ("cat", "dog")
     parsed = parse_boxes(answer_of(system, turn), (32, 48))
     assert parsed.labels == ["cat", "cat", "dog"] and parsed.status == "ok"
@@ -69,39 +69,39 @@ def test_an_answer_names_the_objects_from_left_to_right(system):
 )
 def test_expressions_have_their_targets(system, form, place, count):
     sample = mapper(system, form)(record(), expression=place)
-    answer = answer_of(system, sample.written.turns[0])
+    answer = answer_of(system, sample.turns[0])
     assert answer.count(MASK_TEXT.replace(" ", "")) == len(sample.target) == count
     assert (answer == "[]") == (count == 0)
 
 
 def test_boxes_alone_and_plain_text_ask_for_no_masks(system):
     boxes = mapper(system, "rec")(record(), expression=0)
-    assert len(boxes.target) == 0 and MASK_TOKEN not in answer_of(system, boxes.written.turns[0])
+    assert len(boxes.target) == 0 and MASK_TOKEN not in answer_of(system, boxes.turns[0])
     said = mapper(system, "vqa")(record())
-    assert answer_of(system, said.written.turns[0]) == "A dog and cats." and len(said.target) == 0
+    assert answer_of(system, said.turns[0]) == "A dog and cats." and len(said.target) == 0
 
 
 def test_several_questions_share_a_picture_and_count_their_mask_tokens(system):
     several = mapper(system, "general").several(record(), count=3)
-    assert len(several) == 1 and len(several[0].written.turns) == 3
-    ids = [token for turn in several[0].written.turns for token in turn.answer]
+    assert len(several) == 1 and len(several[0].turns) == 3
+    ids = [token for turn in several[0].turns for token in turn.answer]
     assert several[0].target.tokens.tolist() == list(range(ids.count(system.mask_id)))
 
 
 def test_answers_keep_all_boxes_where_few_masks_are_learned(system):
     sample = mapper(system, "category", training=False, most_masks=2)(record())
-    assert sample.written.turns[0].answer.count(system.mask_id) == 3
+    assert sample.turns[0].answer.count(system.mask_id) == 3
     assert len(sample.target) == 2 and sample.target.tokens.tolist() == sorted(set(sample.target.tokens.tolist()))
 
 
 def test_text_is_true_while_the_decoder_gets_shifted_boxes(system):
     shifted = BoxMix(0, 1, 0, amount=0.2)
     plain, moved = (mapper(system, "general", boxes=mix)(record(), expression=1) for mix in (None, shifted))
-    assert plain.written.turns[0].answer == moved.written.turns[0].answer
+    assert plain.turns[0].answer == moved.turns[0].answer
     assert not torch.equal(plain.target.boxes, moved.target.boxes)
     told = mapper(system, "general", boxes=shifted, tells_drawn=True)(record(), expression=1)
     assert torch.equal(told.target.boxes, moved.target.boxes)
-    said = parse_boxes(answer_of(system, told.written.turns[0]), (32, 48)).boxes / torch.tensor([48, 32, 48, 32])
+    said = parse_boxes(answer_of(system, told.turns[0]), (32, 48)).boxes / torch.tensor([48, 32, 48, 32])
     assert torch.allclose(said, told.target.boxes, atol=1.1e-3)
 
 
@@ -115,14 +115,14 @@ def test_written_boxes_of_the_picture_are_used(system):
 def test_draws_depend_on_seed_epoch_and_index_alone(system):
     asked = mapper(system, "category", boxes=BoxMix(0, 1, 0))
     first, again, other = (asked(record(), epoch=epoch, index=3) for epoch in (0, 0, 1))
-    assert first.written.turns == again.written.turns and torch.equal(first.target.boxes, again.target.boxes)
-    same = first.written.turns == other.written.turns and torch.equal(first.target.boxes, other.target.boxes)
+    assert first.turns == again.turns and torch.equal(first.target.boxes, again.target.boxes)
+    same = first.turns == other.turns and torch.equal(first.target.boxes, other.target.boxes)
     assert not same
 
 
 def test_names_that_are_not_there_are_answered_by_nothing(system):
     sample = mapper(system, "category", negatives=1.0)(record())
-    assert sample.written.turns[0].names == ("fish",) and answer_of(system, sample.written.turns[0]) == "[]"
+    assert sample.turns[0].names == ("fish",) and answer_of(system, sample.turns[0]) == "[]"
 
 
 def test_what_does_not_fit_is_refused(system):
