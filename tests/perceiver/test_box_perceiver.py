@@ -295,3 +295,20 @@ def test_the_commands_take_it_like_any_other(perceiver: BoxPerceiver, tmp_path: 
     assert main(["evaluate", *arguments]) == 0, capsys.readouterr().err
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert {"panoptic/PQ", "boxes/Acc@0.5"} <= {*metrics["metrics"]}, metrics["metrics"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (33, 77)])
+def test_pictures_of_any_size_and_turn(perceiver: BoxPerceiver, size: tuple[int, int], tmp_path: Path):
+    """Masks have the size of the upright picture; boxes that a user gives are written and read within a pixel."""
+    from PIL import Image
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    stored = np.rot90(picture(3, size))
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "turned.png", exif=turned)
+    height, width = size
+    whole = [[0.0, 0.0, float(width), float(height)]]
+    found = perceiver.predict(tmp_path / "turned.png", boxes=whole, text="it")
+    assert found.size == size and found.instances.masks.shape == (1, *size)
+    assert same(perceiver.predict(picture(3, size), boxes=whole, text="it"), found)
+    assert '"bbox_2d": [0, 0, 1000, 1000]' in found.written.text
