@@ -16,9 +16,9 @@ _NETWORK = ("model", "behaviour", "system", "text_mask", "box_mask")
 def evaluation_config(path: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> Config:
     """What ``run_evaluation`` takes.
 
-    A file that says nothing about a network (no ``model``, ``behaviour``, ``system``, ``text_mask`` or ``box_mask``) is laid over the
-    settings that stand beside the weights: network, prompts, thresholds and mode are theirs unless the file or an
-    override says otherwise, and the evaluation sets are the file's. Any other file is a whole configuration.
+    A file that says nothing about a network (no ``model``, ``behaviour``, ``system``, ``text_mask`` or ``box_mask``) is
+    laid over the settings that stand beside the weights: network, prompts, thresholds and mode are theirs unless the
+    file or an override says otherwise, and the evaluation sets are the file's. Any other file is a whole configuration.
 
     Args:
         path: YAML file. overrides: ``dotted.key=value``, applied last.

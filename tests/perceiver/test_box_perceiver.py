@@ -282,14 +282,33 @@ def test_the_commands_take_it_like_any_other(perceiver: BoxPerceiver, tmp_path: 
     assert main(["predict", str(photo), "--text", "the star", "--model", str(folder), "--device", "cpu", *out]) == 0
     told = json.loads((tmp_path / "out" / "photo.json").read_text())
     assert told["written"]["status"] in ("ok", "no_target") and (tmp_path / "out" / "photo.png").is_file()
-    sets = (
-        "eval.sets={a: {dataset: scenes/val, options: {role: referring, num: 2, size: 96}, task: gres}, b: {dataset: "
-    )
-    sets += "scenes/val, options: {num: 2, size: 96}, task: detection}, c: {dataset: scenes/val, options: {role: "
-    sets += "referring, num: 1, size: 96}, task: rec}, d: {dataset: scenes/val, options: {num: 1, size: 96}, task: panoptic}}"
+    sets = {
+        "a": {"dataset": "scenes/val", "options": {"role": "referring", "num": 2, "size": 96}, "task": "gres"},
+        "b": {"dataset": "scenes/val", "options": {"num": 2, "size": 96}, "task": "detection"},
+        "c": {"dataset": "scenes/val", "options": {"role": "referring", "num": 1, "size": 96}, "task": "rec"},
+        "d": {"dataset": "scenes/val", "options": {"num": 1, "size": 96}, "task": "panoptic"},
+    }
+    sets["c"]["prefix"] = "boxes"
     file = tmp_path / "eval.yaml"
-    file.write_text("eval:\n  batch_size: 3\n")
+    file.write_text(json.dumps({"eval": {"batch_size": 3, "sets": sets}}))
     arguments = ["--config-file", str(file), "--weights", str(folder), "--no-intervals", *out]
-    assert main(["evaluate", *arguments, sets]) == 0, capsys.readouterr().err
+    assert main(["evaluate", *arguments]) == 0, capsys.readouterr().err
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert {"refer.gIoU", "det.AP"} & {*metrics["metrics"]} or metrics
+    assert {"panoptic/PQ", "boxes/Acc@0.5"} <= {*metrics["metrics"]}, metrics["metrics"]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (33, 77)])
+def test_pictures_of_any_size_and_turn(perceiver: BoxPerceiver, size: tuple[int, int], tmp_path: Path):
+    """Masks have the size of the upright picture; boxes that a user gives are written and read within a pixel."""
+    from PIL import Image
+
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    stored = np.rot90(picture(3, size))
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "turned.png", exif=turned)
+    height, width = size
+    whole = [[0.0, 0.0, float(width), float(height)]]
+    found = perceiver.predict(tmp_path / "turned.png", boxes=whole, text="it")
+    assert found.size == size and found.instances.masks.shape == (1, *size)
+    assert same(perceiver.predict(picture(3, size), boxes=whole, text="it"), found)
+    assert '"bbox_2d": [0, 0, 1000, 1000]' in found.written.text
