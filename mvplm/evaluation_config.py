@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvplm.box_mask_files import is_box_directory
 from mvplm.config import Config, load_config
 from mvplm.config.tree import override_layers, read_layers
 from mvplm.engine import open_checkpoint
 from mvplm.pretrained import CONFIG_FILE, find_model
 from mvplm.text_mask_files import is_text_directory
 
-_NETWORK = ("model", "behaviour", "system", "text_mask")
+_NETWORK = ("model", "behaviour", "system", "text_mask", "box_mask")
 
 
 def evaluation_config(path: str | Path, overrides: Sequence[str] = (), *, weights: str | Path | None = None) -> Config:
     """What ``run_evaluation`` takes.
 
-    A file that says nothing about a network (no ``model``, ``behaviour``, ``system`` or ``text_mask``) is laid over the
-    settings that stand beside the weights: network, prompts, thresholds and mode are theirs unless the file or an
-    override says otherwise, and the evaluation sets are the file's. Any other file is a whole configuration.
+    A file that says nothing about a network (no ``model``, ``behaviour``, ``system``, ``text_mask`` or ``box_mask``) is
+    laid over the settings that stand beside the weights: network, prompts, thresholds and mode are theirs unless the
+    file or an override says otherwise, and the evaluation sets are the file's. Any other file is a whole configuration.
 
     Args:
         path: YAML file. overrides: ``dotted.key=value``, applied last.
@@ -37,7 +38,7 @@ def settings_file(weights: str | Path) -> Path | None:
         checkpoint = open_checkpoint(place / "checkpoints" if (place / "checkpoints").is_dir() else place)
         found = [file for file in (checkpoint.path / CONFIG_FILE, place / CONFIG_FILE) if file.is_file()]
         return found[0] if found else None
-    if is_text_directory(place):
+    if is_text_directory(place) or is_box_directory(place):
         return place / CONFIG_FILE
     return find_model(weights) / CONFIG_FILE
 

@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from mvplm.asking import Asking, asked_key
+from mvplm.box_evaluation import GivenBoxPerceiver
 from mvplm.build_training import open_records
-from mvplm.config import Config, EvalSetConfig, config_hash
+from mvplm.config import FORMS_OF_SYSTEM, Config, EvalSetConfig, config_hash
+from mvplm.data.box_questions import named_objects
 from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import EvaluationBatch, evaluation_batches
 from mvplm.data.streamed_list import Share
+from mvplm.data.views import RecordView
 from mvplm.details import Details
 from mvplm.engine import add_over_processes, rank_and_world, wait_for_processes
 from mvplm.evaluation import make_evaluator, protocols, set_averages
@@ -94,7 +97,7 @@ def joined_metrics(found: Mapping[str, SetResult]) -> dict[str, float]:
 
 
 def _evaluate_set(
-    perceiver: Perceiver,
+    perceiver: Any,
     entry: EvalSetConfig,
     *,
     batch_size: int,
@@ -103,14 +106,19 @@ def _evaluate_set(
     details: Details | None,
 ) -> SetResult:
     dataset = open_records(perceiver.config, entry)
+    if entry.form == "category":
+        dataset = RecordView(dataset, change=named_objects)
+    if entry.boxes != "predicted":
+        perceiver = GivenBoxPerceiver(perceiver, entry.boxes, form=_known_form(perceiver.config, entry))
     vocabulary: Vocabulary | None = dataset[0].vocabulary
     evaluator = _evaluator(perceiver.config, entry, dataset=dataset)
     rank, world = rank_and_world()
     sentences = entry.task if entry.task in _SENTENCES else None
+    form = _known_form(perceiver.config, entry)
     asking = Asking() if sentences else Asking.of(perceiver.config, dataset)
     batches = evaluation_batches(
         dataset,
-        asking.mapper(perceiver.mapper(_asked_task(perceiver.config, entry), sentences=sentences)),
+        asking.mapper(perceiver.mapper(form or ("referring" if sentences else entry.task), sentences=sentences)),
         batch_size=batch_size,
         collate=perceiver.collate,
         limit=limit,
@@ -144,11 +152,9 @@ def _evaluate_set(
     )
 
 
-def _asked_task(config: Config, entry: EvalSetConfig) -> str:
-    """What a mapper is asked for: the set's kind of question where the model knows such."""
-    if config.system == "text4seg" and entry.form is not None:
-        return entry.form
-    return "referring" if entry.task in _SENTENCES else entry.task
+def _known_form(config: Config, entry: EvalSetConfig) -> str | None:
+    """The set's kind of question where the model knows such."""
+    return entry.form if entry.form in FORMS_OF_SYSTEM[config.system] else None
 
 
 def _evaluator(config: Config, entry: EvalSetConfig, *, dataset: Sequence[Record]) -> Evaluator:
@@ -175,7 +181,7 @@ class _Session:
         written: how many answers of a model that writes had each status, in this process.
     """
 
-    perceiver: Perceiver
+    perceiver: Any
     asking: Asking
     evaluator: Evaluator
     saver: PredictionSaver | None

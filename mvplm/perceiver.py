@@ -25,6 +25,7 @@ from mvplm.postprocess import PostprocessSettings, postprocess
 from mvplm.prompts import INSTRUCTION_FIRST, PromptTokenizer
 from mvplm.questions import BOX_TASK, Question, Request, make_sample, with_boxes, with_every_name
 from mvplm.structures import Batch, Perception, Sample, Vocabulary
+from mvplm.structures.choices import check_choice
 from mvplm.vocabularies import VocabularyMixin
 
 Picture = Any
@@ -42,24 +43,30 @@ def load(
     """Load a model by the name of shipped weights, a directory written by :meth:`Perceiver.save`, or a Hub id.
 
     Args:
-        name: what to load. With ``model`` a system: "text4seg" or "text4seg++".
-        model: a multimodal language model that writes masks as text: a directory that training saved, or a base model
+        name: what to load. With ``model`` a system: "text4seg", "text4seg++" or "qwen3vl-seg".
+        model: a multimodal language model that writes masks or boxes: a directory that training saved, or a base model
             of transformers with its processor.
         device: "auto" takes a GPU when there is one.
         dtype: "auto", "fp32" or "bf16" (autocast; coordinates and scores stay fp32).
         local_files_only: never use the network; pass False to allow a download from the Hub.
 
     Returns:
-        A :class:`Perceiver`, or a :class:`mvplm.text_perceiver.TextPerceiver`, which answers the same questions.
+        A :class:`Perceiver`, a :class:`mvplm.text_perceiver.TextPerceiver` or a
+        :class:`mvplm.box_perceiver.BoxPerceiver`, which answer the same questions.
 
     Raises:
         ValueError: nothing of that name; the message lists what is shipped.
     """
+    from mvplm.box_mask_files import SYSTEM, is_box_directory, load_box_perceiver, load_box_system
     from mvplm.pretrained import load_perceiver
-    from mvplm.text_mask_files import is_text_directory, load_system, load_text_perceiver
+    from mvplm.text_mask_files import SYSTEMS, is_text_directory, load_system, load_text_perceiver
 
     if model is not None:
-        return load_system(str(name), model, device=device, dtype=dtype)
+        check_choice("system", str(name), choices=(*SYSTEMS, SYSTEM))
+        load_named = load_box_system if name == SYSTEM else load_system
+        return load_named(str(name), model, device=device, dtype=dtype)
+    if is_box_directory(name):
+        return load_box_perceiver(name, device=device, dtype=dtype)
     if is_text_directory(name):
         return load_text_perceiver(name, device=device, dtype=dtype)
     return load_perceiver(name, device=device, dtype=dtype, local_files_only=local_files_only)

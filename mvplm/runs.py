@@ -71,6 +71,10 @@ def run_training(
         from mvplm.text_mask_runs import run_text_training
 
         return run_text_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
+    if config.system == "qwen3vl_seg":
+        from mvplm.box_mask_runs import run_box_training
+
+        return run_box_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
     out = Path(config.train.output)
     resume = start_run(config, resume=resume)
     tokenizer = build_tokenizer(config)
@@ -245,6 +249,10 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Any:
         from mvplm.text_mask_runs import load_text_for_evaluation
 
         return load_text_for_evaluation(config, weights)
+    if config.system == "qwen3vl_seg":
+        from mvplm.box_mask_loading import load_box_for_evaluation
+
+        return load_box_for_evaluation(config, weights)
     source = Path(weights or config.train.output)
     if (source / "checkpoints").is_dir() or source.name.startswith("step_"):
         checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)

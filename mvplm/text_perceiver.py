@@ -120,7 +120,7 @@ class TextPerceiver:
         if image is None and self._current is None:
             raise ValueError("give an image, or call set_image() first")
         pictures = list(image) if several else [image]
-        known = () if self.vocabulary is None else _stuff(self.vocabulary)
+        known = () if self.vocabulary is None else stuff_names(self.vocabulary)
         questions = request.questions(len(pictures), several=several, known_stuff=known)
         size = self.config.infer.batch_size if batch_size is None else batch_size
         if size < 1:
@@ -157,7 +157,7 @@ class TextPerceiver:
         for start in range(0, len(rows), batch_size):
             chunk = rows[start : start + batch_size]
             samples = [
-                mapper(_record(read.arrays[place], question, task=task), expression=None if question.names else 0)
+                mapper(record_of(read.arrays[place], question, task=task), expression=None if question.names else 0)
                 for place, question in chunk
             ]
             batch = self._collate.ask(samples, rows=[place for place, _ in chunk])
@@ -242,15 +242,16 @@ class TextPerceiver:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
 
     def _flags(self, names: Sequence[str]) -> tuple[bool, ...]:
-        known = set() if self.vocabulary is None else _stuff(self.vocabulary)
+        known = set() if self.vocabulary is None else stuff_names(self.vocabulary)
         return tuple(name.lower() not in known for name in names)
 
 
-def _stuff(vocabulary: Vocabulary) -> set[str]:
+def stuff_names(vocabulary: Vocabulary) -> set[str]:
+    """Lower-case names that are stuff."""
     return {name.lower() for name, thing in zip(vocabulary.names, vocabulary.isthing, strict=True) if not thing}
 
 
-def _record(array: Any, question: Question, *, task: str) -> Record:
+def record_of(array: Any, question: Question, *, task: str = "referring") -> Record:
     """The record of a question about an RGB array (H, W, 3)."""
     size = (int(array.shape[0]), int(array.shape[1]))
     if question.expression is None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mvplm.suites import Planned
 
 COMMAND, OPTION, LIST = "evaluate-suite", "--suite", "list"
+GENERAL, _BASE = "general", "box_mask.base="
 
 
 def with_suite(arguments: Sequence[str]) -> list[str]:
@@ -31,7 +32,8 @@ def evaluate_suite(
     ] = None,
     *,
     suite: Annotated[
-        str, typer.Option(help="paper, open_vocabulary, referring, all, or a YAML file; list: what they hold.")
+        str,
+        typer.Option(help="paper, open_vocabulary, referring, all, general, or a YAML file; list: what they hold."),
     ],
     weights: Annotated[str, typer.Option(help="Shipped weights or a directory.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for the results.", show_default=False)] = None,
@@ -41,14 +43,19 @@ def evaluate_suite(
 ) -> None:
     """Measure a model on all benchmarks of a suite; OUT/NAME/metrics.json for each, OUT/tables.md for all.
 
-    Finished benchmarks are kept when the command is run again with the same weights and settings.
+    Finished benchmarks are kept when the command is run again with the same weights and settings. The suite general
+    compares a model that writes boxes with its base on ordinary questions; box_mask.base=DIRECTORY names the base.
     """
+    if suite == GENERAL:
+        _compare(weights, overrides or [], out=out, limit=limit)
+        return
     from mvplm.suites import list_suites, load_suite, plan_suite, run_suite, suite_results
 
     if suite == LIST:
         for name in list_suites():
             known = load_suite(name)
             typer.echo(f"{name:16}  {known.title}: {', '.join(known.benchmarks)}")
+        typer.echo(f"{GENERAL:16}  Ordinary questions: a model that writes boxes against its base")
         return
     if not weights or (out is None and not dry_run):
         raise ValueError("--suite needs --weights, and --out unless it is a --dry-run")
@@ -73,6 +80,22 @@ def evaluate_suite(
         _show([plan for plan in plans if plan.missing], counts=False, limit=limit)
         say(f"Written: {folder / 'tables.md'}, {folder / 'tables.json'}", style="green")
     leave_processes()
+
+
+def _compare(weights: str, overrides: Sequence[str], *, out: Path | None, limit: int) -> None:
+    """The suite general."""
+    if not weights or out is None:
+        raise ValueError("--suite general needs --weights and --out")
+    if wrong := [item for item in overrides if not item.startswith(_BASE)]:
+        raise ValueError(f"--suite general takes no setting {wrong[0]!r}, only {_BASE}DIRECTORY")
+
+    from mvplm.general import run_general
+
+    base = overrides[-1].removeprefix(_BASE) if overrides else None
+    results = run_general(weights, out=out, base=base, limit=limit)
+    for name, value in results.items():
+        typer.echo(f"{name:24}{value:12.4f}")
+    say(f"Written: {out / 'metrics.json'}, {out / 'answers.jsonl'}", style="green")
 
 
 def _show(plans: Sequence["Planned"], *, counts: bool, limit: int) -> None:

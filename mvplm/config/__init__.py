@@ -29,7 +29,8 @@ from mvplm.config.model import (
     TextConfig,
 )
 from mvplm.config.presets import PRESETS, preset_tree
-from mvplm.config.schema import Config, cross_problems
+from mvplm.config.qwen3vl_seg import BoxDecoderConfig, BoxMaskConfig, BoxMaskLossConfig
+from mvplm.config.schema import FORMS_OF_SYSTEM, Config, cross_problems
 from mvplm.config.text_mask import SmallVlmConfig, TextMaskConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
 
@@ -37,8 +38,12 @@ __all__ = [
     "PRESETS",
     "RESPONSES",
     "TASKS",
+    "BoxDecoderConfig",
+    "BoxMaskConfig",
+    "BoxMaskLossConfig",
     "BoxesConfig",
     "ClassifierConfig",
+    "FORMS_OF_SYSTEM",
     "Config",
     "ConnectorConfig",
     "DataConfig",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mvplm.config.base import Section, setting
+from mvplm.config.qwen3vl_seg import BOX_MASK_FORMS
 from mvplm.config.text_mask import MASK_FORMS
 
 TASKS = ("panoptic", "semantic", "instance", "detection", "grounding", "res", "gres", "rec", "caption")
@@ -145,7 +146,7 @@ class SourceConfig(Section):
             (3 and up), one look per visit. Only for lists of names with the response "none".
         masks: learn masks where the data have them; False learns boxes alone, in half the time on CPUs.
         response: kind of response; None takes ``response.kind``.
-        form: kind of question to a model that writes masks; None takes the usual one of ``task``.
+        form: kind of question to a model that writes masks or boxes; None takes the usual one of ``task``.
         nominal_records: number of records as published; only estimates of a run read it, where the data are not there.
     """
 
@@ -158,7 +159,7 @@ class SourceConfig(Section):
     windows: int = setting(1, low=1)
     masks: bool = True
     response: str | None = setting(None, choices=RESPONSES)
-    form: str | None = setting(None, choices=MASK_FORMS)
+    form: str | None = setting(None, choices=tuple(dict.fromkeys((*MASK_FORMS, *BOX_MASK_FORMS))))
     nominal_records: int | None = setting(None, low=1)
 
 
@@ -170,6 +171,8 @@ class DataConfig(Section):
         sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
             A later file removes a source of its base with ``name: null``.
         num_workers: loader processes; results do not depend on it.
+        remember: so many records of each source are made once and kept in memory, for data that are drawn (models that
+            write boxes).
         max_bad_share: largest share of samples that may be unreadable (another record stands in for each); a run that
             meets more ends. 0 ends it at the first.
         exclude_eval_images: train on no picture of the referring sets of ``eval.sets``, nor of the val and test splits
@@ -178,6 +181,7 @@ class DataConfig(Section):
 
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     num_workers: int = setting(0, low=0)
+    remember: int = setting(0, low=0)
     max_bad_share: float = setting(0.01, low=0, high=1)
     exclude_eval_images: bool = True
 
@@ -190,17 +194,22 @@ class EvalSetConfig(Section):
         dataset: name in the catalog.
         options: arguments of the dataset.
         task: what is asked and which metric answers.
-        form: kind of question to a model that writes masks; None takes the usual one of ``task``.
         prefix: first part of the metric names; None takes the task's own ("panoptic", "referring" ...).
         limit: only the first so many records; 0 takes all.
+        form: kind of question to a model that writes masks (``mvplm.prompts.mask_tasks``) or boxes
+            (``mvplm.prompts.box_masks``, whose "category" asks for all names that a record's objects have, at once, and
+            counts as an expression); None takes the usual one of ``task``.
+        boxes: which boxes such a model gets masks for: those it writes ("predicted"), the true ones ("gt"), or true
+            ones with edges moved by up to ``box_mask.jitter`` of the side ("jitter"), for tasks about expressions.
     """
 
     dataset: str = ""
     options: dict[str, Any] = field(default_factory=dict)
     task: str = setting("panoptic", choices=tuple(task for task in TASKS if task != "caption"))
-    form: str | None = setting(None, choices=MASK_FORMS)
     prefix: str | None = None
     limit: int = setting(0, low=0)
+    form: str | None = setting(None, choices=tuple(dict.fromkeys((*MASK_FORMS, *BOX_MASK_FORMS))))
+    boxes: str = setting("predicted", choices=("predicted", "gt", "jitter"))
 
 
 @dataclass

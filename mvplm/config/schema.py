@@ -15,7 +15,8 @@ from mvplm.config.data import (
     VocabConfig,
 )
 from mvplm.config.model import ModelConfig
-from mvplm.config.text_mask import TextMaskConfig
+from mvplm.config.qwen3vl_seg import BOX_MASK_FORMS, BoxMaskConfig
+from mvplm.config.text_mask import MASK_FORMS, TextMaskConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
 
 
@@ -24,16 +25,17 @@ class Config(Section):
     """Everything a run needs. Every default is the published setting.
 
     Attributes:
-        system: "mvplm", the network of ``model``; or "text4seg", a language model that writes masks, ``text_mask``.
+        system: "mvplm", the network of ``model``; "text4seg", a language model that writes masks, ``text_mask``; or
+            "qwen3vl_seg", one that writes boxes and decodes their masks, ``box_mask``.
         behaviour: set of conventions the network follows: "paper", or "released", that of the public checkpoints. It
             gives the settings it stands for their values when a file is loaded; every one can be overridden.
-        text_mask: what the second system is; of the other settings it uses data, eval, optim, train and infer.
+        text_mask, box_mask: what the other two systems are; of the rest they use data, eval, optim, train and infer.
         model, image, boxes, prompt, response, names, vocab: what the network is and sees.
         match, loss, optim, train, data: how it is trained.
         eval, post, infer: how it is measured and run.
     """
 
-    system: str = setting("mvplm", choices=("mvplm", "text4seg"))
+    system: str = setting("mvplm", choices=("mvplm", "text4seg", "qwen3vl_seg"))
     behaviour: str = setting("paper", choices=tuple(BEHAVIOURS))
     model: ModelConfig = field(default_factory=ModelConfig)
     image: ImageConfig = field(default_factory=ImageConfig)
@@ -51,6 +53,7 @@ class Config(Section):
     post: PostConfig = field(default_factory=PostConfig)
     infer: InferConfig = field(default_factory=InferConfig)
     text_mask: TextMaskConfig = field(default_factory=TextMaskConfig)
+    box_mask: BoxMaskConfig = field(default_factory=BoxMaskConfig)
 
     @property
     def num_image_tokens(self) -> int:
@@ -69,6 +72,10 @@ def cross_problems(config: Config) -> list[str]:
     """Sentences about settings that do not go together; empty when all is well."""
     found = _size_problems(config) + _released_problems(config) + _names_problems(config) + _windows_problems(config)
     found += _text_mask_problems(config)
+    found += _form_problems(config)
+    if config.system == "qwen3vl_seg":
+        found += config.box_mask.problems()
+    found += _given_box_problems(config)
     query, select = config.model.query, config.model.select
     if select.enabled != (query.fusion != "base_only"):
         found.append(
@@ -177,14 +184,39 @@ def _windows_problems(config: Config) -> list[str]:
     return found
 
 
+FORMS_OF_SYSTEM: dict[str, tuple[str, ...]] = {"mvplm": (), "text4seg": MASK_FORMS, "qwen3vl_seg": BOX_MASK_FORMS}
+"""Kinds of questions that a system asks."""
+
+
+def _form_problems(config: Config) -> list[str]:
+    """Kinds of questions that the system does not ask."""
+    found = []
+    for name, source in config.data.sources.items():
+        if source.form is not None and source.form not in FORMS_OF_SYSTEM[config.system]:
+            fitting = [system for system, forms in FORMS_OF_SYSTEM.items() if source.form in forms]
+            found.append(
+                f"data.sources.{name}.form is {source.form!r}, which needs system {' or '.join(map(repr, fitting))}"
+            )
+    return found
+
+
+def _given_box_problems(config: Config) -> list[str]:
+    """Evaluation sets that only models that write boxes answer."""
+    found = []
+    for name, entry in config.eval.sets.items():
+        # Forms of models that write masks stand in files that are laid over any weights; others go by the task.
+        asked = entry.form in set(BOX_MASK_FORMS) - set(MASK_FORMS) or entry.boxes != "predicted"
+        if asked and config.system != "qwen3vl_seg":
+            found.append(f"eval.sets.{name}: form and boxes need system 'qwen3vl_seg'")
+        elif asked and entry.task not in ("res", "gres", "rec"):
+            found.append(f"eval.sets.{name}: form and boxes go with the tasks res, gres and rec, not {entry.task!r}")
+    return found
+
+
 def _text_mask_problems(config: Config) -> list[str]:
     """Settings that only go with a language model that writes masks."""
-    if config.system == "mvplm":
-        return [
-            f"data.sources.{name}.form is {source.form!r}, which needs system 'text4seg'"
-            for name, source in config.data.sources.items()
-            if source.form is not None
-        ]
+    if config.system != "text4seg":
+        return []
     found = []
     small, codec = config.text_mask.small, config.text_mask.codec
     for key, divisor in (("width", "heads"), ("vision_width", "vision_heads"), ("image", "patch")):

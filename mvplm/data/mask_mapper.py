@@ -108,7 +108,7 @@ class MaskTextMapper:
         return self.maker(record, rng=rng, expression=expression, wording=wording)
 
     def _sample(self, record: Record, turns: list[Turn]) -> WrittenSample:
-        return WrittenSample(_picture(record), record.image_id, self.maker.form, tuple(turns))
+        return WrittenSample(picture_of(record), record.image_id, self.maker.form, tuple(turns))
 
 
 def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:
@@ -118,8 +118,12 @@ def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:
     return spell_ids(text, tokenizer, bricks=codec.bricks)
 
 
-def _picture(record: Record) -> Tensor:
-    """uint8 (3, H, W) at the original size."""
+def picture_of(record: Record) -> Tensor:
+    """The picture of a record, uint8 (3, H, W) at its original size.
+
+    Raises:
+        ValueError: it cannot be read, or has another size than the record says.
+    """
     image = load_image(record.image)
     if image.shape[:2] != tuple(record.size):
         raise ValueError(

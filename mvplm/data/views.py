@@ -144,3 +144,26 @@ def without_pictures(records: Sequence[Record], excluded: set[str]) -> Sequence[
     if not keep:
         raise ValueError("every picture of this dataset belongs to an evaluation set")
     return records if len(keep) == len(records) else RecordView(records, keep=keep)
+
+
+class _Remembered(RecordView):
+    """The first records that were asked for stay in memory."""
+
+    def __init__(self, records: Sequence[Record], most: int) -> None:
+        super().__init__(records)
+        self._most = most
+        self._kept: dict[int, Record] = {}
+
+    def record(self, index: int) -> Record:
+        """The record at ``index``, made once if there is room."""
+        found = self._kept.get(index)
+        if found is None:
+            found = super().record(index)
+            if len(self._kept) < self._most:
+                self._kept[index] = found
+        return found
+
+
+def remembered(records: Sequence[Record], most: int) -> Sequence[Record]:
+    """The same records, of which up to ``most`` are made only once: for data that are drawn when they are asked for."""
+    return _Remembered(records, most) if most else records

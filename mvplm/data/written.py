@@ -23,15 +23,23 @@ class WrittenCollate:
     Args:
         processor: Hugging Face processor. tokenizer: its tokenizer, plain. frame: of its chat template.
         options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
+        opening: id that begins a picture, in front of which the first question is put as well; None: only behind.
     """
 
     def __init__(
-        self, processor: Any, tokenizer: PlainTokenizer, *, frame: ChatFrame, options: dict[str, Any] | None = None
+        self,
+        processor: Any,
+        tokenizer: PlainTokenizer,
+        *,
+        frame: ChatFrame,
+        options: dict[str, Any] | None = None,
+        opening: int | None = None,
     ) -> None:
         self.processor = processor
         self.tokenizer = tokenizer
         self.frame = frame
         self.options = dict(options or {})
+        self.opening = opening
 
     def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch | AskedBatch:
         """The batch of B samples: with answers to learn from, or with questions to answer.
@@ -60,16 +68,23 @@ class WrittenCollate:
         inputs = self.pictures([sample.image for sample in samples])
         given = inputs["attention_mask"].bool()
         texts = [self._text(sample) for sample in samples]
-        longest = max(int(given[row].sum()) + len(text.ids) for row, text in enumerate(texts))
+        leads = [self._lead(sample, inputs["input_ids"][row][given[row]]) for row, sample in enumerate(samples)]
+        longest = max(
+            int(given[row].sum()) + len(lead.ids) + len(text.ids)
+            for row, (lead, text) in enumerate(zip(leads, texts, strict=True))
+        )
 
-        def joined(name: str, tails: Sequence[Sequence[int]], *, fill: int) -> Tensor:
-            heads = [inputs[name][row][given[row]] for row in range(len(samples))]
-            whole = [torch.cat([head, head.new_tensor(tail)]) for head, tail in zip(heads, tails, strict=True)]
-            return _pad_left(whole, longest, fill=fill)
+        def joined(name: str, fill: int, *, pad: int) -> Tensor:
+            whole = []
+            for row, (lead, text) in enumerate(zip(leads, texts, strict=True)):
+                head = inputs[name][row][given[row]]
+                parts = [ids if name == "input_ids" else [fill] * len(ids) for ids in (lead.ids, text.ids)]
+                first, second = (head.new_tensor(part) for part in parts)
+                whole.append(torch.cat([head[: lead.place], first, head[lead.place :], second]))
+            return _pad_left(whole, longest, fill=pad)
 
-        ids = [text.ids for text in texts]
         padded = {
-            name: joined(name, ids if name == "input_ids" else [[fill] * len(row) for row in ids], fill=pad)
+            name: joined(name, fill, pad=pad)
             for name, fill, pad in (
                 ("input_ids", 0, self.tokenizer.pad_id),
                 ("mm_token_type_ids", 0, 0),
@@ -95,6 +110,13 @@ class WrittenCollate:
         )
         return dict(found)
 
+    def _lead(self, sample: WrittenSample, head: Tensor) -> "_Lead":
+        """What is put into the head of a sample (T,): nothing, or the question in front of the picture."""
+        if self.opening is None:
+            return _Lead(0, [])
+        place = int((head == self.opening).nonzero()[0])
+        return _Lead(place, list(self.tokenizer.encode(sample.turns[0].question)))
+
     def _text(self, sample: WrittenSample) -> "_Text":
         """What stands after the head of a sample."""
         text = _Text()
@@ -105,6 +127,14 @@ class WrittenCollate:
             if turn.answer is not None:
                 text.add([*turn.answer, self.frame.end], learned=True)
         return text
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """Ids that go into a head, and where."""
+
+    place: int
+    ids: list[int]
 
 
 @dataclass

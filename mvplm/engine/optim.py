@@ -68,7 +68,7 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[Para
     """Sort the trainable parameters of ``model`` into groups.
 
     Weight decay goes to the matrices of linear layers, attention and convolutions only: not to norms, biases,
-    embeddings, or free parameters such as query, slot and level tables.
+    embeddings, or free parameters such as query, slot and level tables; and nowhere outside ``decay_only``.
 
     Raises:
         ValueError: nothing is trainable, or a prefix of ``lr_scales`` matches no parameter.
@@ -80,7 +80,8 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[Para
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for name in parameters:
         prefixes = [prefix for prefix in settings.lr_scales if name.startswith(prefix)]
-        key = (max(prefixes, key=len, default=""), name in decaying, name in hidden)
+        decays = name in decaying and (not settings.decay_only or name.startswith(settings.decay_only))
+        key = (max(prefixes, key=len, default=""), decays, name in hidden)
         sorted_names.setdefault(key, []).append(name)
     if not parameters:
         raise ValueError("the model has no trainable parameter")

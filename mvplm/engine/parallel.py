@@ -97,7 +97,7 @@ class Replicated:
         return self.whole(optimizer_tensors(optimizer, groups))
 
     def load_model(self, model: nn.Module, path: Path, *, may_lack: Sequence[str] = ()) -> None:
-        """Take complete weights, but for those the file may lack, from a safetensors file; see ``load_weights``."""
+        """Take complete weights from a safetensors file, but for names it may lack; errors as of ``load_weights``."""
         load_weights(model, path, allow_missing=may_lack, place=self.place)
 
     def load_optimizer(

@@ -24,6 +24,7 @@ class OptimizerSettings:
         warmup_ratio: share of the steps in which the rate rises linearly from 0.
         schedule: what follows: "cosine" to 0, "linear" to 0, or "constant".
         ema_decay: decay of an exponential moving average of the weights, None for no average.
+        decay_only: parameter-name prefixes outside of which nothing decays; empty decays everywhere.
 
     Raises:
         ValueError: a value outside its range.
@@ -38,6 +39,7 @@ class OptimizerSettings:
     warmup_ratio: float = 0.03
     schedule: str = "cosine"
     ema_decay: float | None = None
+    decay_only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_choice("optimiser", self.kind, choices=OPTIMIZERS)
@@ -73,7 +75,7 @@ class TrainerSettings:
         log_every: steps between two reads of the losses from the device.
         nonfinite_limit: so many steps with a non-finite loss in a row end the run; 0 ends it at the first.
         max_seconds: stop cleanly after this time, None for never.
-        trained_only: checkpoints leave out weights that are not trained; whoever resumes has to bring the same ones.
+        trained_only: checkpoints hold no frozen parameters; the model that resumes must have them already.
 
     Raises:
         ValueError: a value outside its range.

@@ -137,6 +137,7 @@ class Trainer:
         self._losses = LossLog(settings.nonfinite_limit, processes=self.accelerator.num_processes)
         self._scale = LossScale(self.device, enabled=settings.precision == "fp16")
         self._parameters = [parameter for group in self.groups for parameter in group.parameters]
+        self._left_out = tuple(frozen_weights(model)) if settings.trained_only else ()
 
     @property
     def is_main(self) -> bool:
@@ -217,21 +218,15 @@ class Trainer:
             OSError: it cannot be written, as on a full disk; older checkpoints stay.
         """
         self.flush_losses()
-        left_out = set(self._left_out())
-        model = self.spread.model_tensors(self.model)
         tensors = {
-            "model": {name: value for name, value in model.items() if name not in left_out},
+            "model": self._without_frozen(self.spread.model_tensors(self.model)),
             "optimizer": self.spread.optimizer_tensors(self.optimizer, self.groups),
         }
         if self.average is not None:
-            tensors["ema"] = self.spread.whole(self.average.state_dict())
+            tensors["ema"] = self._without_frozen(self.spread.whole(self.average.state_dict()))
         if self.is_main:
             store.save(self.step, tensors=tensors, state=self._state(), extras=extras)
         self.accelerator.wait_for_everyone()
-
-    def _left_out(self) -> list[str]:
-        """Names of weights that checkpoints do not hold."""
-        return frozen_weights(self.model) if self.settings.trained_only else []
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take weights, optimiser, average, counters, generators and the place in the data from a checkpoint.
@@ -241,7 +236,7 @@ class Trainer:
         Raises:
             ValueError: the checkpoint does not fit model or optimiser.
         """
-        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE, may_lack=self._left_out())
+        self.spread.load_model(self.model, checkpoint.path / MODEL_FILE, may_lack=self._left_out)
         self.spread.load_optimizer(self.optimizer, self.groups, tensors=checkpoint.tensors("optimizer") or {})
         if self.average is not None:
             average = checkpoint.tensors("ema")
@@ -317,6 +312,10 @@ class Trainer:
         if self.average is not None:
             self.average.update(self.step)
         self._losses.add(StepLosses(self.step, total, grad_norm, tuple(parts), tuple(image_ids)))
+
+    def _without_frozen(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        left_out = set(self._left_out)
+        return {name: value for name, value in tensors.items() if name not in left_out}
 
     def _state(self) -> dict[str, Any]:
         return {

@@ -128,7 +128,7 @@ class Zero(Replicated):
         return found
 
     def load_model(self, model: nn.Module, path: Path, *, may_lack: Sequence[str] = ()) -> None:
-        """Take complete weights, but for those the file may lack, from a safetensors file; see ``load_weights``."""
+        """Take complete weights from a safetensors file, but for names it may lack; errors as of ``load_weights``."""
         from deepspeed.utils import safe_set_full_fp32_param
 
         super().load_model(model, path, may_lack=may_lack)

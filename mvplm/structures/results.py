@@ -91,9 +91,10 @@ class Perception:
         no_target: True when a sentence fits nothing in the image; presence: score in [0, 1] that something fits.
         timings: seconds per step.
         display_score: least score of an instance that is drawn or told; never affects numbers.
-        written: the answer as text and how it was read, from models that write masks as text.
+        written: the answer as text and how it was read, from models that write masks or boxes as text.
         coarse_masks: (N, H, W) bool, the masks as written, where those of ``instances`` were refined.
         refine_rejected: why the refinement of each of the N masks was not taken, None where it was.
+        unmasked: objects with a box but without a mask where masks were asked for; None without any.
     """
 
     size: tuple[int, int]
@@ -111,6 +112,7 @@ class Perception:
     written: WrittenAnswer | None = None
     coarse_masks: Tensor | None = None
     refine_rejected: list[str | None] | None = None
+    unmasked: Instances | None = None
 
     @property
     def unparsed(self) -> bool:
@@ -134,6 +136,8 @@ class Perception:
             out["instances"] = self._instance_dicts(self.instances)
         if self.refine_rejected is not None:
             out["refine_rejected"] = list(self.refine_rejected)
+        if self.unmasked is not None:
+            out["unmasked"] = self._instance_dicts(self.unmasked)
         if self.panoptic is not None:
             values = self.panoptic.segment_map.cpu().numpy()
             out["segments"] = [

@@ -113,7 +113,8 @@ class WrittenAnswer:
 
     Attributes:
         text: the whole answer. status: ``ok``, ``repaired``, ``truncated``, ``no_target``, ``unparsed`` or
-            ``invalid``; see :class:`mvplm.textmask.TextMaskResult`. repairs: what was repaired, and how often.
+            ``invalid``; see :class:`mvplm.textmask.TextMaskResult`. Answers with boxes: ``ok``, ``recovered``,
+            ``no_target`` or ``invalid``. repairs: what was repaired, and how often.
         tokens: number of tokens written. finished: whether the model ended the answer itself.
     """
 

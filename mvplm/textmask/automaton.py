@@ -12,6 +12,7 @@ import numpy as np
 
 from mvplm.textmask.grammar_bsd import BoxGrammar
 from mvplm.textmask.grammar_isd import LabelGrammar
+from mvplm.textmask.grammar_json import JsonBoxGrammar
 from mvplm.textmask.symbols import ATOM, END
 from mvplm.textmask.vocabulary import Vocabulary
 
@@ -31,14 +32,20 @@ class TokenGrammar:
     """A grammar over the tokens of a vocabulary.
 
     Args:
-        grammar: over symbols. vocabulary: the tokens.
+        grammar: over symbols. vocabulary: the tokens. label_tokens: longest free label.
 
     Raises:
         ValueError: a byte that every answer may need, a digit for example, is not a token.
     """
 
-    def __init__(self, grammar: BoxGrammar | LabelGrammar, vocabulary: Vocabulary) -> None:
-        self.grammar, self.vocabulary = grammar, vocabulary
+    def __init__(
+        self,
+        grammar: BoxGrammar | LabelGrammar | JsonBoxGrammar,
+        vocabulary: Vocabulary,
+        *,
+        label_tokens: int = MOST_LABEL_TOKENS,
+    ) -> None:
+        self.grammar, self.vocabulary, self.label_tokens = grammar, vocabulary, label_tokens
         needed = {byte for text in grammar.literals.values() for byte in text if byte < ATOM} | set(b"0123456789")
         needed |= {byte for tree in grammar.fixed_texts() for children in tree.children for byte in children}
         missing = sorted(byte for byte in needed if not vocabulary.has(bytes([byte])))
@@ -67,17 +74,20 @@ class TokenGrammar:
             state: where the answer is. budget: tokens left, this one included; only tokens after which the answer can
                 still end in time are allowed. None: no limit.
         """
-        free = self.grammar.is_free(state.inner) and state.label_tokens < MOST_LABEL_TOKENS
+        free = self.grammar.is_free(state.inner) and state.label_tokens < self.label_tokens
         key = self.grammar.key(state.inner, self.vocabulary.span), free
         if key not in self._structural:
             self._structural[key] = self._collect(state, free=free)
         ids = self._structural[key]
-        groups = (free, free)
+        # A label of nothing but blanks may not reach its limit: it could not end there.
+        last = state.label_tokens + 1 >= self.label_tokens
+        blank = free and not (last and not self.grammar.next(state.inner))
+        groups = (free, blank)
         if budget is not None and budget <= self.min_finish(state) + self.grammar.reserve(state.inner):
             ids = np.array([token for token in ids.tolist() if self._fits(state, token, budget=budget)], np.int64)
             groups = (
                 free and self._text_fits(state, True, budget=budget),
-                free and self._text_fits(state, False, budget=budget),
+                blank and self._text_fits(state, False, budget=budget),
             )
         return self._joined(ids, groups) if any(groups) else ids
 
@@ -124,7 +134,7 @@ class TokenGrammar:
         after = self.grammar.next(inner).get(byte)
         if after is not None or not self.grammar.is_free(inner):
             return after
-        plain = byte >= 32 and byte not in b"<>\x7f"
+        plain = byte >= 32 and byte not in self.vocabulary.barred
         return self.grammar.after_text(inner, visible=byte != 32) if plain else None
 
     def forced(self, state: TokenState, budget: int | None = None) -> list[int]:
@@ -151,8 +161,8 @@ class TokenGrammar:
                 found.append(vocabulary.atoms[symbol - ATOM])
         self._walk(state.inner, b"", bounds=(0, len(vocabulary.texts)), found=found)
         if free:
-            angled = [vocabulary.ids[place] for place in vocabulary.angled]
-            found += [token for token in angled if self.advance(state, token) is not None]
+            leaving = [vocabulary.ids[place] for place in vocabulary.leaving]
+            found += [token for token in leaving if self.advance(state, token) is not None]
         return np.unique(np.array(found, np.int64))
 
     def _walk(self, inner: Any, prefix: bytes, *, bounds: tuple[int, int], found: list[int]) -> None:

@@ -16,11 +16,14 @@ class JumpedAnswer:
     Attributes:
         ids: its tokens, the end token included. forwards: how often the model was asked.
         log_probs: (tokens,) float32, of the chosen tokens among the allowed ones; 0 where there was no choice.
+        cache: of the model after its last forward pass. unread: tokens at the end that it has not read.
     """
 
     ids: list[int]
     forwards: int
     log_probs: Tensor
+    cache: Any = None
+    unread: tuple[int, ...] = ()
 
 
 @torch.inference_mode()
@@ -31,6 +34,7 @@ def generate_with_jumps(
     constraint: ConstrainedLogits,
     max_new_tokens: int,
     do_sample: bool = False,
+    cache: Any = None,
     **inputs: Any,
 ) -> JumpedAnswer:
     """The same tokens as ``model.generate`` with the constraint, in fewer forward passes.
@@ -39,6 +43,7 @@ def generate_with_jumps(
         model: a causal language model of transformers. input_ids: (1, T) prompt.
         constraint: from :func:`constrain`. max_new_tokens: where the answer is cut if it has not ended.
         do_sample: draw from the probabilities of the allowed tokens; otherwise the best one.
+        cache: of a beginning of the text that the model has read; ``input_ids`` go on from there.
         inputs: what else the first forward pass takes, pixel values for example.
 
     Raises:
@@ -49,7 +54,7 @@ def generate_with_jumps(
     grammar, state = constraint.grammar, constraint.grammar.start()
     ids: list[int] = []
     log_probs: list[float] = []
-    pending, cache, forwards = input_ids, None, 0
+    pending, forwards, read = input_ids, 0, 0
     while len(ids) < max_new_tokens and not grammar.is_final(state):
         budget = None if constraint.budget is None else constraint.budget - len(ids)
         certain = grammar.forced(state, budget)[: max_new_tokens - len(ids)]
@@ -63,7 +68,7 @@ def generate_with_jumps(
             break
         pending = torch.cat([pending, pending.new_tensor([certain])], dim=1) if certain else pending
         output = model(input_ids=pending, past_key_values=cache, use_cache=True, **inputs)
-        forwards, cache, inputs = forwards + 1, output.past_key_values, {}
+        forwards, cache, inputs, read = forwards + 1, output.past_key_values, {}, len(ids)
         scores = output.logits[:, -1].float()
         masked = constraint.mask_row(scores[0], state, written=len(ids)).log_softmax(-1)
         token = int(torch.multinomial(masked.exp(), 1) if do_sample else masked.argmax())
@@ -72,4 +77,4 @@ def generate_with_jumps(
         following = grammar.advance(state, token)
         assert following is not None, "an allowed token leads on"
         state, pending = following, input_ids.new_tensor([[token]])
-    return JumpedAnswer(ids, forwards, torch.tensor(log_probs))
+    return JumpedAnswer(ids, forwards, torch.tensor(log_probs), cache, unread=tuple(ids[read:]))

@@ -12,8 +12,9 @@ from mvplm.textmask.codec_bsd import BsdCodec
 from mvplm.textmask.codecs import Codec
 from mvplm.textmask.grammar_bsd import BoxGrammar
 from mvplm.textmask.grammar_isd import LabelGrammar
+from mvplm.textmask.grammar_json import BARRED, JsonBoxGrammar
 from mvplm.textmask.grid import check_way
-from mvplm.textmask.vocabulary import vocabulary_of
+from mvplm.textmask.vocabulary import vocabulary_of, vocabulary_with
 
 BACKENDS = ("auto", "automaton")
 
@@ -151,3 +152,32 @@ def constrain(
     else:
         grammar = LabelGrammar(codec, vocabulary.atoms, labels=labels)
     return ConstrainedLogits(TokenGrammar(grammar, vocabulary), max_new_tokens=max_new_tokens)
+
+
+def constrain_boxes(
+    tokenizer: Any,
+    *,
+    mask_tokens: Sequence[str] = (),
+    most: int = 32,
+    label_tokens: int = 40,
+    may_refuse: bool = True,
+    ends: Collection[int],
+    max_new_tokens: int | None = None,
+) -> ConstrainedLogits:
+    """A logits processor with which every finished answer is a JSON list of boxes with labels.
+
+    Args:
+        tokenizer: a fast Hugging Face tokenizer.
+        mask_tokens: added tokens that make up the mask field, written by id; none: objects have no mask field.
+        most: objects at most. label_tokens: longest label. may_refuse: whether the list may be empty.
+        ends: ids that end the answer.
+        max_new_tokens: of ``generate``; answers then end in time. Without it a long answer may be cut.
+
+    Raises:
+        ValueError: a mask token is missing, a tokenizer without single digits, too few tokens for any answer.
+    """
+    vocabulary = vocabulary_with(tokenizer, mask_tokens, ends=ends, barred=BARRED)
+    grammar = JsonBoxGrammar(mask_tokens=len(mask_tokens), most=most, may_refuse=may_refuse)
+    # The token that opens a label counts as one of it.
+    tokens = TokenGrammar(grammar, vocabulary, label_tokens=label_tokens + 1)
+    return ConstrainedLogits(tokens, max_new_tokens=max_new_tokens)

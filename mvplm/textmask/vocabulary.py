@@ -14,7 +14,7 @@ from mvplm.textmask.items import token_table
 from mvplm.textmask.symbols import NumberRange
 
 _ROWS = re.compile(rb"\| |\n(?!\n)")
-_NOT_PLAIN = re.compile(rb"[\x00-\x1f\x7f<>]")
+_BARRED = b"<>\x7f"
 _ANCHOR = "0"
 _MOST_DIGITS = 6
 
@@ -59,15 +59,24 @@ class Vocabulary:
     Args:
         tokens: bytes of every ordinary token by id. atoms: id of every code of :data:`mvplm.textmask.items.SPELLING`
             that is a token of its own. ends: ids that end an answer.
+        barred: bytes that free text may not hold besides control characters.
 
     Attributes:
         texts, ids: ordinary tokens in the order of their bytes. size: largest id + 1.
         plain, blank: ids, ascending, of tokens that free text may hold; blank ones are nothing but spaces.
-        angled: positions of tokens with ``<``. span: most rows or cells that one token can begin.
+        leaving: positions of tokens with a barred byte, which may end free text.
+        span: most rows or cells that one token can begin.
     """
 
-    def __init__(self, tokens: Mapping[int, bytes], *, atoms: Mapping[int, int], ends: Collection[int]) -> None:
-        self.atoms, self.ends = dict(atoms), tuple(sorted(ends))
+    def __init__(
+        self,
+        tokens: Mapping[int, bytes],
+        *,
+        atoms: Mapping[int, int],
+        ends: Collection[int],
+        barred: bytes = _BARRED,
+    ) -> None:
+        self.atoms, self.ends, self.barred = dict(atoms), tuple(sorted(ends)), barred
         taken = {*self.atoms.values(), *self.ends}
         ordered = sorted((text, token) for token, text in tokens.items() if text and token not in taken)
         self.texts = [text for text, _ in ordered]
@@ -75,10 +84,10 @@ class Vocabulary:
         self.bytes_of = {token: text for text, token in ordered}
         self.code_of = {token: code for code, token in self.atoms.items()}
         self.size = max([*self.ids, *taken], default=-1) + 1
-        usable = [(text, token) for text, token in ordered if not _NOT_PLAIN.search(text) and _is_text(text)]
+        usable = [(text, token) for text, token in ordered if _is_plain(text, barred)]
         self.plain = np.array(sorted(token for text, token in usable if text.strip(b" ")), np.int64)
         self.blank = np.array(sorted(token for text, token in usable if not text.strip(b" ")), np.int64)
-        self.angled = [place for place, text in enumerate(self.texts) if b"<" in text]
+        self.leaving = [place for place, text in enumerate(self.texts) if any(byte in barred for byte in text)]
         self._numbers: dict[bytes, NumberTokens] = {}
         self.span = max((len(_ROWS.findall(text)) for text in self.texts), default=1)
 
@@ -108,7 +117,10 @@ class Vocabulary:
         return place < len(self.texts) and self.texts[place] == text
 
 
-def _is_text(token: bytes) -> bool:
+def _is_plain(token: bytes, barred: bytes) -> bool:
+    """Whether free text may hold a token: it is text on its own, without control characters and barred bytes."""
+    if any(byte < 32 or byte in barred for byte in token):
+        return False
     try:
         token.decode()
     except UnicodeDecodeError:
@@ -130,6 +142,34 @@ def vocabulary_of(tokenizer: Any, ends: Collection[int] | None = None) -> Vocabu
             raise ValueError("the tokenizer has no end-of-text token (eos_token); pass ends=[id]")
         ends = [tokenizer.eos_token_id]
     return _vocabulary(tokenizer, len(tokenizer), ends=tuple(ends))
+
+
+def vocabulary_with(
+    tokenizer: Any, atoms: Collection[str], *, ends: Collection[int], barred: bytes = _BARRED
+) -> Vocabulary:
+    """Vocabulary of a tokenizer in which some added tokens stand for themselves; kept until tokens are added.
+
+    Args:
+        tokenizer: a fast Hugging Face one. atoms: added tokens, whose places in the list are their codes.
+        ends: ids that end an answer. barred: see :class:`Vocabulary`.
+
+    Raises:
+        ValueError: a token of ``atoms`` is not an added token.
+    """
+    return _vocabulary_with(tokenizer, len(tokenizer), atoms=tuple(atoms), ends=tuple(ends), barred=barred)
+
+
+@lru_cache(maxsize=8)
+def _vocabulary_with(
+    tokenizer: Any, size: int, *, atoms: tuple[str, ...], ends: tuple[int, ...], barred: bytes
+) -> Vocabulary:
+    added = tokenizer.get_added_vocab()
+    if missing := [token for token in atoms if token not in added]:
+        raise ValueError(f"the tokenizer has no token {missing[0]!r}; add it first")
+    codes = {code: added[token] for code, token in enumerate(atoms)}
+    apart = {*added.values(), *tokenizer.all_special_ids}
+    ordinary = [token for token in range(size) if token not in apart]
+    return Vocabulary(_token_bytes(tokenizer, ordinary), atoms=codes, ends=ends, barred=barred)
 
 
 @lru_cache(maxsize=8)

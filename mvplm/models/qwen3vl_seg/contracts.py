@@ -93,11 +93,11 @@ class DecoderOutput:
     queries: Tensor
     chunks: int = 1
 
-    def masks(self, size: tuple[int, int]) -> Tensor:
-        """(k, H, W) bool masks at ``size`` (H, W): logits resized bilinearly, then cut at 0."""
+    def masks(self, size: tuple[int, int], threshold: float = 0.0) -> Tensor:
+        """(k, H, W) bool masks at ``size`` (H, W): logits resized bilinearly, then cut at ``threshold``."""
         if not len(self.logits):
             return torch.zeros(0, *size, dtype=torch.bool, device=self.logits.device)
-        return F.interpolate(self.logits[None].float(), size=size, mode="bilinear", align_corners=False)[0] > 0
+        return F.interpolate(self.logits[None].float(), size=size, mode="bilinear", align_corners=False)[0] > threshold
 
     @property
     def scores(self) -> Tensor:

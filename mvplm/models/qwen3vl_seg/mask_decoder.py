@@ -38,7 +38,7 @@ class BoxGuidedMaskDecoder(nn.Module):
         self.attention = QueryDecoder(settings)
         self.pixels = BoxGuidedFusion(settings)
         self.mask = DynamicMask(settings.width)
-        self.refine = MaskAwareRefinement(settings.width)
+        self.refine = MaskAwareRefinement(settings.width) if settings.refinement else None
         self.iou = nn.Linear(settings.width, 1)
 
     @classmethod
@@ -116,6 +116,8 @@ class BoxGuidedMaskDecoder(nn.Module):
 
     def _masks(self, queries: Tensor, pixels: Tensor) -> DecoderOutput:
         coarse = self.mask(queries, pixels)
+        if self.refine is None:
+            return DecoderOutput(coarse, coarse, self.iou(queries)[:, 0], queries)
         refined = self.refine(queries, coarse, pixels=pixels)
         return DecoderOutput(coarse, self.mask(refined, pixels), self.iou(refined)[:, 0], refined)
 

@@ -45,16 +45,9 @@ class SpatialMemory(nn.Module):
     def __init__(self, channels: int, levels: int, *, settings: DecoderSettings) -> None:
         super().__init__()
         width, groups, side = settings.width, settings.groups, settings.position_grid
-        self.injectors = nn.ModuleList(SpatialInjector(channels, width, groups=groups) for _ in range(levels))
-        self.fuse = nn.Sequential(
-            nn.Conv2d(levels * width, width, 1),
-            GroupNorm(groups, width),
-            nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            GroupNorm(groups, width),
-            nn.GELU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
+        used = levels if settings.injection else 0
+        self.injectors = nn.ModuleList(SpatialInjector(channels, width, groups=groups) for _ in range(used))
+        self.fuse = _fusion(levels, width, groups=groups) if settings.injection else None
         self.language = nn.Conv2d(channels, width, 1)
         self.positions = nn.Parameter(torch.empty(1, width, side, side))
         nn.init.normal_(self.positions, std=_POSITION_STD)
@@ -66,8 +59,23 @@ class SpatialMemory(nn.Module):
             levels: K maps (B, D, h, w).
             image_states: (B, D, h, w) language states at the image tokens.
         """
-        injected = [injector(level) for injector, level in zip(self.injectors, levels, strict=True)]
-        fused = self.fuse(torch.cat(injected, dim=1))
+        memory = self.language(image_states)
+        if self.fuse is not None:
+            injected = [injector(level) for injector, level in zip(self.injectors, levels, strict=True)]
+            memory = memory + self.fuse(torch.cat(injected, dim=1))
         size = image_states.shape[-2:]
         positions = F.interpolate(self.positions.float(), size=size, mode="bicubic", align_corners=False)
-        return self.language(image_states) + fused + positions.to(fused.dtype)
+        return memory + positions.to(memory.dtype)
+
+
+def _fusion(levels: int, width: int, *, groups: int) -> nn.Sequential:
+    """(B, levels * width, h, w) to (B, width, h, w)."""
+    return nn.Sequential(
+        nn.Conv2d(levels * width, width, 1),
+        GroupNorm(groups, width),
+        nn.GELU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        GroupNorm(groups, width),
+        nn.GELU(),
+        nn.Conv2d(width, width, 3, padding=1),
+    )

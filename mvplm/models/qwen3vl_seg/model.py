@@ -10,6 +10,8 @@ from torch import nn
 from mvplm.models.qwen3vl_seg.bases import base_config, base_model, decoder_settings
 from mvplm.models.qwen3vl_seg.mask_decoder import BoxGuidedMaskDecoder
 from mvplm.models.qwen3vl_seg.parameters import ParameterTable, parameter_table
+from mvplm.models.qwen3vl_seg.training import guided_forward
+from mvplm.structures.guided import GuidedBatch, GuidedOutput
 
 
 class Qwen3VLSeg(nn.Module):
@@ -18,12 +20,14 @@ class Qwen3VLSeg(nn.Module):
     Args:
         base: ``Qwen3VLForConditionalGeneration`` of transformers, or its mixture-of-experts sister.
         mask_decoder: built for the base model's configuration.
+        mask_id: id of ``<mask_token>``; without it the model can be looked at, but not trained or asked.
     """
 
-    def __init__(self, base: nn.Module, mask_decoder: BoxGuidedMaskDecoder) -> None:
+    def __init__(self, base: nn.Module, mask_decoder: BoxGuidedMaskDecoder, *, mask_id: int | None = None) -> None:
         super().__init__()
         self.base = base
         self.mask_decoder = mask_decoder
+        self.mask_id = mask_id
 
     @classmethod
     def from_name(cls, name: str, **settings: Any) -> "Qwen3VLSeg":
@@ -39,6 +43,16 @@ class Qwen3VLSeg(nn.Module):
         config = base_config(name)
         decoder = BoxGuidedMaskDecoder.from_base_config(config, **{**decoder_settings(name), **settings})
         return cls(base_model(config), decoder)
+
+    def forward(self, batch: GuidedBatch) -> GuidedOutput:
+        """Text loss and masks of a batch with answers, from one teacher-forced pass; what training calls.
+
+        Raises:
+            ValueError: answers are open, the model has no ``mask_id``, or an instance has no mask token in its answer.
+        """
+        if self.mask_id is None:
+            raise ValueError("the model was built without mask_id, so it cannot find the mask tokens of answers")
+        return guided_forward(self.base, self.mask_decoder, batch=batch, mask_id=self.mask_id)
 
     def parameter_table(self) -> ParameterTable:
         """Parameters of the decoder by component, and its share of the base model."""

@@ -37,11 +37,12 @@ class ParameterTable:
         return "\n".join(lines)
 
 
-def count_parameters(*modules: nn.Module | nn.Parameter) -> int:
-    """Numbers in all parameters of the modules, shared ones once per module; works on the meta device."""
+def count_parameters(*modules: nn.Module | nn.Parameter | None) -> int:
+    """Numbers in all parameters of the modules, shared ones once per module; None has none; meta devices are fine."""
     return sum(
         module.numel() if isinstance(module, nn.Parameter) else sum(p.numel() for p in module.parameters())
         for module in modules
+        if module is not None
     )
 
 

@@ -1,10 +1,9 @@
-"""Boxes as text: Qwen3-VL's JSON answers, written and read. Reading forgives, says what it forgave, and never raises.
+"""Boxes as text: reading of Qwen3-VL's JSON answers. It forgives, says what it forgave, and never raises.
 
 An answer is ``[{"bbox_2d": [x1, y1, x2, y2], "label": "...", "mask": "<mask_start><mask_token><mask_end>"}, ...]`` with
 integers 0 to 1000 per axis of the original image; ``[]`` says that there is nothing.
 """
 
-import json
 import math
 import re
 from collections import Counter
@@ -15,14 +14,11 @@ import torch
 from torch import Tensor
 
 from mvplm.models.qwen3vl_seg.recover import Found, find_objects, is_list_of_objects, only_answer
+from mvplm.prompts.box_masks import MASK_TOKEN
 from mvplm.structures import BoxFormat, convert_boxes
 
-MASK_TOKEN = "<mask_token>"
-MASK_TEXT = f"<mask_start>{MASK_TOKEN}<mask_end>"
 STATUSES = ("ok", "recovered", "no_target", "invalid")
 _BOX_KEYS = ("bbox_2d", "bbox")
-# Far below a thousandth, far above the rounding of float32 pixels: 570 must not come back as 569 or 571.
-_ROUNDING = 1e-3
 _EMPTY_LIST = re.compile(r"\[\s*\]")
 
 
@@ -48,28 +44,6 @@ class ParsedBoxes:
     status: str
     mask_index: list[int | None]
     repairs: dict[str, int]
-
-
-def format_boxes(boxes: Tensor, labels: list[str], *, size: tuple[int, int], masks: bool = True) -> str:
-    """The answer that names XYXY_ABS boxes (N, 4) of an image of ``size`` (H, W); no box is cut, each edge rounds out.
-
-    Args:
-        boxes: (N, 4) pixels.
-        labels: one per box.
-        size: (H, W) of the original image.
-        masks: whether each object asks for a mask.
-
-    Raises:
-        ValueError: not one label per box.
-    """
-    if len(boxes) != len(labels):
-        raise ValueError(f"expected one label per box, got {len(labels)} for {len(boxes)} boxes")
-    exact = convert_boxes(boxes.double(), BoxFormat.XYXY_ABS, target=BoxFormat.XYXY_1000, size=size)
-    low, high = (exact[:, :2] + _ROUNDING).floor(), (exact[:, 2:] - _ROUNDING).ceil()
-    rows = torch.cat([low, high], dim=1).clamp(0, 1000).long().tolist()
-    field = {"mask": MASK_TEXT} if masks else {}
-    objects = [{"bbox_2d": row, "label": label, **field} for row, label in zip(rows, labels, strict=True)]
-    return json.dumps(objects, ensure_ascii=False)
 
 
 def parse_boxes(text: str, size: tuple[int, int]) -> ParsedBoxes:

@@ -86,9 +86,9 @@ class BoxGuidedFusion(nn.Module):
         super().__init__()
         self.slope, self.enlarge = settings.gate_slope, settings.gate_enlarge
         self.frame, self.per_instance = settings.gate_frame, settings.gate_mode == "instance"
-        self.stem = PixelStem(settings.stem_channels, groups=settings.groups)
+        self.stem = PixelStem(settings.stem_channels, groups=settings.groups) if settings.image_branch else None
         self.upsample = SubPixelUpsampler(settings.width)
-        joint = settings.width + settings.stem_channels[-1]
+        joint = settings.width + (settings.stem_channels[-1] if settings.image_branch else 0)
         self.fuse = nn.Conv2d(joint, settings.width, 3, padding=1)
         self.norm = GroupNorm(settings.groups, settings.width)
 
@@ -100,7 +100,10 @@ class BoxGuidedFusion(nn.Module):
             images: (B, 3, 32 * h, 32 * w), values in [-1, 1].
             boxes: per image (k, 4) XYXY_NORM, k at least 1.
         """
-        enlarged, details = self.upsample(memory), self.stem(images)
+        enlarged = self.upsample(memory)
+        if self.stem is None:
+            return list(F.gelu(self.norm(self.fuse(enlarged))).split(1))
+        details = self.stem(images)
         gates = [self.gate(own, (details.shape[-2], details.shape[-1])) for own in boxes]
         counts = [len(gate) for gate in gates]
         repeats = torch.tensor(counts, device=memory.device)

@@ -24,6 +24,9 @@ class DecoderSettings:
         gate_slope, gate_enlarge: steepness of the gate, and by how much each box's sides are multiplied before.
         independent: instances of one image do not look at each other.
         max_instances: instances decoded jointly; more are decoded in chunks of that many.
+        injection, image_branch, refinement: parts that an ablation leaves out, with their weights: the levels of the
+            vision tower in the memory (language states and positions stay), the convolutions on the image, the second
+            mask (the first is the result).
 
     Raises:
         ValueError: an unknown choice, or sizes that do not belong together.
@@ -44,6 +47,9 @@ class DecoderSettings:
     gate_enlarge: float = 1.15
     independent: bool = False
     max_instances: int = 32
+    injection: bool = True
+    image_branch: bool = True
+    refinement: bool = True
 
     def __post_init__(self) -> None:
         check_choice("gate_frame", self.gate_frame, choices=GATE_FRAMES)

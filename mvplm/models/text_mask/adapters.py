@@ -13,11 +13,14 @@ from mvplm.models.adapters import AdapterSettings
 from mvplm.models.text_mask.tokens import token_tables
 
 
-def with_adapters(model: nn.Module, settings: AdapterSettings, *, new_tokens: Sequence[int]) -> Any:
+def with_adapters(
+    model: nn.Module, settings: AdapterSettings, *, new_tokens: Sequence[int], key: str = "text_mask.lora"
+) -> Any:
     """The model as a ``PeftModel``: everything frozen but adapters and the rows of new tokens.
 
     Args:
         model: of ``AutoModelForImageTextToText``. settings: of the adapters. new_tokens: ids of rows that are trained.
+        key: of the settings in the configuration, for messages.
 
     Raises:
         ValueError: a target that no linear layer of the language part is named after.
@@ -28,7 +31,7 @@ def with_adapters(model: nn.Module, settings: AdapterSettings, *, new_tokens: Se
     chosen = [name for name in linear if not settings.targets or name.rsplit(".", 1)[-1] in settings.targets]
     known = sorted({name.rsplit(".", 1)[-1] for name in linear})
     if wrong := sorted(set(settings.targets) - set(known)):
-        raise ValueError(f"text_mask.lora.targets: no linear layer {wrong[0]!r} (there are: {', '.join(known)})")
+        raise ValueError(f"{key}.targets: no linear layer {wrong[0]!r} (there are: {', '.join(known)})")
     tables = {name: list(new_tokens) for name in token_tables(model)}
     return get_peft_model(
         model,
@@ -40,6 +43,14 @@ def with_adapters(model: nn.Module, settings: AdapterSettings, *, new_tokens: Se
             trainable_token_indices=tables if new_tokens else None,
         ),
     )
+
+
+def with_token_rows(model: nn.Module, *, new_tokens: Sequence[int]) -> Any:
+    """The model as a ``PeftModel`` in which nothing but the rows of new tokens is trained."""
+    from peft import TrainableTokensConfig, get_peft_model
+
+    tables = token_tables(model)
+    return get_peft_model(model, TrainableTokensConfig(target_modules=tables, token_indices=list(new_tokens)))
 
 
 def language_layers(model: nn.Module) -> list[str]:

@@ -17,6 +17,24 @@ from mvplm.textmask.confidence import MaskConfidence
 _IGNORED = -100
 
 
+def answer_loss(model: nn.Module, batch: WrittenBatch) -> Tensor:
+    """Mean cross-entropy of the ids and end tokens of answers, a scalar; every token counts the same.
+
+    Args:
+        model: of ``AutoModelForImageTextToText``, or one with adapters. batch: with answers.
+
+    Raises:
+        ValueError: a batch with open answers.
+    """
+    if batch.labels is None:
+        raise ValueError("a batch with open answers cannot be learned from")
+    output = model(**batch.inputs, logits_to_keep=batch.tail + 1, use_cache=False)
+    logits = output.logits[:, :-1].float()
+    labels = batch.labels[:, -batch.tail :]
+    total = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum")
+    return total / mean_over_processes((labels != _IGNORED).sum().float())
+
+
 class TextMaskModel(nn.Module):
     """A model of ``AutoModelForImageTextToText`` with the codec of its answers.
 
@@ -42,13 +60,7 @@ class TextMaskModel(nn.Module):
 
         Every token counts the same, in whatever process it is.
         """
-        output = self.model(**batch.inputs, logits_to_keep=batch.tail + 1, use_cache=False)
-        logits = output.logits[:, :-1].float()
-        labels = batch.labels[:, -batch.tail :]
-        total = nn.functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum"
-        )
-        return total / mean_over_processes((labels != _IGNORED).sum().float())
+        return answer_loss(self.model, batch)
 
     def look(self, batch: AskedBatch) -> ReadPictures:
         """Read the pictures of a batch, once for all of its questions."""

@@ -78,7 +78,7 @@ def _instances(
     boxes = np.concatenate([result.boxes, result.box_only_boxes]).astype(np.float32)
     labels = [*result.labels, *result.box_only_labels]
     values = [scores[place].score for place in (*painted, *located)]
-    index = [_place(label, asked, repairs=repairs) for label in labels]
+    index = [place_of_label(label, asked, repairs=repairs) for label in labels]
     masks = np.concatenate([result.masks, np.zeros((len(located), *asked.size), bool)])
     kept = sorted((i for i in range(len(labels)) if index[i] is not None), key=lambda i: (-values[i], i))
     return Instances(
@@ -90,7 +90,7 @@ def _instances(
     )
 
 
-def _place(label: str, asked: Asked, *, repairs: dict[str, int]) -> int | None:
+def place_of_label(label: str, asked: Asked, *, repairs: dict[str, int]) -> int | None:
     """Position of a label among the names; None: it is none of them, and the instance is left out."""
     names = [canonical(name) for name in asked.names]
     if asked.listed:

@@ -3,6 +3,7 @@
 Source: Text4Seg++, special tokens and bricks; starting rows and the rule for spare rows are ours.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -47,6 +48,19 @@ def add_mask_tokens(model: nn.Module, tokenizer: Any, *, codec: Codec) -> list[i
         return []
     before = set(tokenizer.get_vocab())
     add_to_tokenizer(tokenizer)
+    return start_new_rows(model, tokenizer, before=before, describe=describe_token)
+
+
+def start_new_rows(model: nn.Module, tokenizer: Any, *, before: set[str], describe: Callable[[str], str]) -> list[int]:
+    """Rows for the tokens that a tokenizer was given since ``before`` (in place); tables never shrink.
+
+    Args:
+        model: of ``AutoModelForImageTextToText``. tokenizer: with the new tokens. before: its tokens without them.
+        describe: a token in words; the mean of their rows is where its own row starts.
+
+    Returns:
+        Ids of the new tokens, ascending.
+    """
     new = {token: place for token, place in tokenizer.get_vocab().items() if token not in before}
     rows = model.get_input_embeddings().weight.shape[0]
     needed = max([rows - 1, *new.values()]) + 1
@@ -56,7 +70,7 @@ def add_mask_tokens(model: nn.Module, tokenizer: Any, *, codec: Codec) -> list[i
     head = model.get_output_embeddings()
     if head is not None and head.weight is not tables[0]:
         tables.append(head.weight)
-    words = {token: tokenizer.encode(describe_token(token), add_special_tokens=False) for token in new}
+    words = {token: tokenizer.encode(describe(token), add_special_tokens=False) for token in new}
     for table in tables:
         with torch.no_grad():
             # Rows that only round the table up start alike everywhere, so that a model can be built a second time.

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvplm.models.qwen3vl_seg import parse_boxes
-from mvplm.models.qwen3vl_seg.parse import MASK_TEXT, STATUSES, format_boxes
+from mvplm.models.qwen3vl_seg.parse import STATUSES
+from mvplm.prompts.box_masks import MASK_TEXT, format_boxes
 from mvplm.structures import BoxFormat, convert_boxes
 
 M = f'"mask": "{MASK_TEXT}"'
