@@ -215,10 +215,12 @@ def to_class_cells(masks: np.ndarray, shape: tuple[int, int], *, down: str = "ar
 def to_class_pixels(classes: np.ndarray, size: tuple[int, int], *, count: int, up: str = "auto") -> np.ndarray:
     """Masks bool (count, H, W) of cells with classes (h, w), -1 for none; interpolated per class, the largest wins."""
     check_way("way up", up, choices=UP)
+    if classes.shape == tuple(size) or not count:
+        return np.broadcast_to(classes if count else -1, size) == np.arange(count)[:, None, None]
     rows, columns = Axis.whole(size[0], classes.shape[0]), Axis.whole(size[1], classes.shape[1])
     if up == "auto":
         up = "nearest" if _is_narrow((classes >= 0)[None])[0] else "bilinear"
-    if up == "nearest" or (rows.identity and columns.identity):
+    if up == "nearest":
         near_by = classes[rows.nearest()[:, None], columns.nearest()]
         return near_by == np.arange(count)[:, None, None]
     best = interpolate(classes < 0, rows, columns=columns)
