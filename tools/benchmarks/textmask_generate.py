@@ -1,8 +1,8 @@
 """Constrained decoding with models of random weights: every answer is complete and fills its boxes exactly.
 
-A small Qwen3-VL with random weights draws answers of every codec at its usual grid; walks with random choices go over
-grids of any size, half of them with the smallest budget of tokens that is allowed; and answers that jump over what is
-certain are compared with those of ``generate``.
+A small Qwen3-VL with random weights draws answers of every codec, image-wise ones on a grid of 8, box-wise ones on their
+usual grid; walks with random choices go over grids of any size, half of them with the smallest budget of tokens that is
+allowed; and answers that jump over what is certain are compared with those of ``generate``.
 
 Example: python tools/benchmark.py textmask_generate --count 1000
 """
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mvplm.textmask.automaton import TokenGrammar
 
 BATCH, LONGEST, SIDE = 50, 1500, 64
+GRIDS = {"isd_full": 8, "isd_irle": 8, "isd_rrle": 8}
 DECIDED_BAR = {"bsd_bricks": "<= 60"}
 """Percent of the tokens about which a model may be asked."""
 
@@ -42,7 +43,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     model = _model(tokenizer)
     rows: list[Row] = []
     for name in CODECS:
-        codec = get_codec(name, grid=6 if arguments.quick else None)
+        codec = get_codec(name, grid=6 if arguments.quick else GRIDS.get(name))
         rows += _generated(model, tokenizer, codec=codec, count=count)
         rows.append(_of_true_answers(codec, tokenizer))
     rows += _walks(tokenizer, count=walks)
