@@ -15,16 +15,15 @@ from mvplm.textmask.grammar_isd import LabelGrammar
 from mvplm.textmask.symbols import ATOM, END
 from mvplm.textmask.vocabulary import Vocabulary
 
-MOST_LABEL_TOKENS = 64
 _DIGITS = range(ord("0"), ord("9") + 1)
 
 
 @dataclass(frozen=True)
 class TokenState:
-    """Where in the grammar an answer is, and how many tokens its current free label has."""
+    """Where in the grammar an answer is, and how many tokens its current free text has."""
 
     inner: tuple[Any, ...]
-    label_tokens: int = 0
+    text_tokens: int = 0
 
 
 class TokenGrammar:
@@ -67,17 +66,20 @@ class TokenGrammar:
             state: where the answer is. budget: tokens left, this one included; only tokens after which the answer can
                 still end in time are allowed. None: no limit.
         """
-        free = self.grammar.is_free(state.inner) and state.label_tokens < MOST_LABEL_TOKENS
+        room = self.grammar.most_tokens(state.inner) - state.text_tokens
+        free = self.grammar.is_free(state.inner) and room > 0
         key = self.grammar.key(state.inner, self.vocabulary.span), free
         if key not in self._structural:
             self._structural[key] = self._collect(state, free=free)
         ids = self._structural[key]
-        groups = (free, free)
+        # The last token of a text must be seen, if none was so far: spaces alone are no text.
+        blank = free and (room > 1 or self.grammar.after_text(state.inner, visible=False)[1] > 0)
+        groups = (free, blank)
         if budget is not None and budget <= self.min_finish(state) + self.grammar.reserve(state.inner):
             ids = np.array([token for token in ids.tolist() if self._fits(state, token, budget=budget)], np.int64)
             groups = (
                 free and self._text_fits(state, True, budget=budget),
-                free and self._text_fits(state, False, budget=budget),
+                blank and self._text_fits(state, False, budget=budget),
             )
         return self._joined(ids, groups) if any(groups) else ids
 
@@ -118,7 +120,7 @@ class TokenGrammar:
             if inner is None:
                 return None
         free = self.grammar.is_free(inner)
-        return TokenState(inner, (state.label_tokens + 1) * free)
+        return TokenState(inner, (state.text_tokens + 1) * free)
 
     def _step(self, inner: Any, byte: int) -> Any:
         after = self.grammar.next(inner).get(byte)

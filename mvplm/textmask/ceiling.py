@@ -84,7 +84,7 @@ class Ceiling:
         there = masks.any((1, 2))
         if not there.any():
             raise ValueError("every mask of the question is empty: there is nothing to encode")
-        x1, y1, x2, y2 = tight_boxes(masks.any(0)[None])[0].tolist()
+        x1, y1, x2, y2 = tight_boxes(np.any(masks, 0, keepdims=True))[0].tolist()
         share = (x2 - x1) * (y2 - y1) / masks[0].size
         for profile in self.profiles:
             kept = visible(masks, profile.codec)
@@ -96,9 +96,10 @@ class Ceiling:
     def _measure(
         self, column: _Column, codec: Codec, *, masks: np.ndarray, kept: np.ndarray, labels: Sequence[str]
     ) -> None:
-        truth, back, length = masks.any(0), np.zeros(masks.shape[1:], bool), 0
+        size = (masks.shape[1], masks.shape[2])
+        truth, back, length = masks.any(0), np.zeros(size, bool), 0
         if len(kept):
-            back = codec.decode(codec.encode(kept, labels), back.shape).union
+            back = codec.decode(codec.encode(kept, labels), size).union
             length = self.counter(codec, kept, labels=labels)
         column.overlaps.append(int(np.count_nonzero(truth & back)))
         column.unions.append(int(np.count_nonzero(truth | back)))

@@ -50,11 +50,11 @@ def get_codec(name: str, grid: int | tuple[int, int] | None = None, **options: A
 
 def visible(masks: np.ndarray, codec: Codec) -> np.ndarray:
     """(N,) bool: whether anything of each mask (N, H, W) is left on the codec's grid. An empty mask never is."""
-    seen = masks.any((1, 2))
+    seen: np.ndarray = np.any(masks, (1, 2))
     whole = isinstance(codec, BsdCodec) and codec.canvas
     if seen.any() and not whole:
         cells = to_cells(masks, codec.grid, down=codec.down)
         if isinstance(codec, BsdCodec) and codec.clip63:
             cells = cells[:, :-1, :-1]
-        seen &= cells.any((1, 2))
+        seen &= np.any(cells, (1, 2))
     return seen

@@ -67,7 +67,7 @@ class Axis:
         whole = 2 * self.extent
         place = np.clip(self._centres() - self.extent, 0, (self.cells - 1) * whole)
         cell, rest = np.divmod(place, whole)
-        weights = np.zeros((len(place), self.cells), dtype)
+        weights: np.ndarray = np.zeros((len(place), self.cells), dtype)
         row = np.arange(len(place))
         weights[row, cell] = whole - rest
         weights[row, np.minimum(cell + 1, self.cells - 1)] += rest
@@ -175,7 +175,7 @@ def interpolate(grid: np.ndarray, rows: Axis, *, columns: Axis) -> np.ndarray:
 
 def _is_narrow(grids: np.ndarray) -> np.ndarray:
     """(B,) whether the set cells span less than three rows or columns."""
-    return (_span(grids.any(2)) < _NARROW) | (_span(grids.any(1)) < _NARROW)
+    return (_span(np.any(grids, 2)) < _NARROW) | (_span(np.any(grids, 1)) < _NARROW)
 
 
 def _span(used: np.ndarray) -> np.ndarray:

@@ -37,7 +37,9 @@ class ConstrainedLogits(LogitsProcessor):
     def __init__(
         self, grammar: TokenGrammar | XGrammar, *, max_new_tokens: int | None = None, prompt_length: int | None = None
     ) -> None:
-        self.grammar, self.budget, self.given_length = grammar, max_new_tokens, prompt_length
+        # The states of the two kinds are no one's business but their own.
+        self.grammar: Any = grammar
+        self.budget, self.given_length = max_new_tokens, prompt_length
         if max_new_tokens is not None:
             if isinstance(grammar, XGrammar):
                 raise ValueError("backend 'xgrammar' cannot keep max_new_tokens; leave it out or take 'builtin'")
@@ -129,6 +131,7 @@ def constrain(
     labels: Sequence[str] | None = None,
     most: int = 64,
     may_refuse: bool = True,
+    preamble: bool = False,
     ends: Collection[int] | None = None,
     max_new_tokens: int | None = None,
 ) -> ConstrainedLogits:
@@ -140,7 +143,8 @@ def constrain(
         backend: ``builtin``; ``xgrammar``, the library, without ``max_new_tokens`` and for box-wise codecs with bricks
             that are tokens; ``auto``: the built-in one, which can do everything.
         labels: the only labels allowed; image-wise codecs need them. None: free text.
-        most: instances at most. may_refuse: whether the answer may be that nothing fits. Both are for box-wise codecs.
+        most: instances at most. may_refuse: whether the answer may be that nothing fits. preamble: a line of free text
+            may come first, of 96 tokens at most; before the answer that nothing fits it has to. For box-wise codecs.
         ends: ids that end the answer; default: the tokenizer's end-of-text token.
         max_new_tokens: of ``generate``; answers then end in time. Without it a long answer may be cut.
 
@@ -153,12 +157,15 @@ def constrain(
     vocabulary = vocabulary_of(tokenizer, ends)
     grammar: BoxGrammar | LabelGrammar
     if isinstance(codec, BsdCodec):
-        grammar = BoxGrammar(codec, vocabulary.atoms, labels=labels, most=most, may_refuse=may_refuse)
+        grammar = BoxGrammar(
+            codec, vocabulary.atoms, labels=labels, most=most, may_refuse=may_refuse, preamble=preamble
+        )
     elif labels is None:
         raise ValueError(f"{codec.name} needs labels=[...]: the labels that may stand in the answer")
     else:
         grammar = LabelGrammar(codec, vocabulary.atoms, labels=labels)
-    inner: TokenGrammar | XGrammar = TokenGrammar(grammar, vocabulary)
+    inner = TokenGrammar(grammar, vocabulary)
     if backend == "xgrammar":
-        inner = XGrammar(inner, codec, labels=labels, tokenizer=tokenizer)
+        judge = XGrammar(inner, codec, labels=labels, tokenizer=tokenizer)
+        return ConstrainedLogits(judge, max_new_tokens=max_new_tokens)
     return ConstrainedLogits(inner, max_new_tokens=max_new_tokens)

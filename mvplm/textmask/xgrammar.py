@@ -60,12 +60,14 @@ class XGrammar:
             tokenizer, vocab_size=self.vocabulary.size, stop_token_ids=list(self.vocabulary.ends)
         )
         compiler = xgrammar.GrammarCompiler(info)
-        self._mask = lru_cache(maxsize=_KEPT)(
-            lambda shape: compiler.compile_grammar(mask_grammar(shape, row_sep=codec.row_sep, atoms=atoms))
-        )
         self._whole = None
         if isinstance(codec, IsdCodec):
             self._whole = compiler.compile_grammar(image_grammar(codec, labels or (), atoms=atoms))
+            return
+        row_sep = codec.row_sep
+        self._mask = lru_cache(maxsize=_KEPT)(
+            lambda shape: compiler.compile_grammar(mask_grammar(shape, row_sep=row_sep, atoms=atoms))
+        )
 
     def start(self) -> TokenState | MatcherState:
         """Nothing written yet."""

@@ -1,8 +1,8 @@
 """Constrained decoding with models of random weights: every answer is complete and fills its boxes exactly.
 
-A small Qwen3-VL with random weights draws answers of every codec, image-wise ones on a grid of 8, box-wise ones on their
-usual grid; walks with random choices go over grids of any size, half of them with the smallest budget of tokens that is
-allowed; and answers that jump over what is certain are compared with those of ``generate``.
+A small Qwen3-VL with random weights draws answers of every codec, image-wise ones on a grid of 8, box-wise ones on
+their usual grid; walks with random choices go over grids of any size, half of them with the smallest budget of tokens
+that is allowed; and answers that jump over what is certain are compared with those of ``generate``.
 
 Example: python tools/benchmark.py textmask_generate --count 1000
 """
