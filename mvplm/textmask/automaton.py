@@ -26,6 +26,19 @@ class TokenState:
     text_tokens: int = 0
 
 
+def certain_tokens(grammar: Any, state: Any, *, budget: int | None) -> list[int]:
+    """The tokens that follow a state without a choice, by the answers of ``allowed`` and ``advance``."""
+    tokens: list[int] = []
+    while not grammar.is_final(state):
+        ids = grammar.allowed(state, None if budget is None else budget - len(tokens))
+        if len(ids) != 1:
+            break
+        tokens.append(int(ids[0]))
+        state = grammar.advance(state, tokens[-1])
+        assert state is not None, "an allowed token leads on"
+    return tokens
+
+
 class TokenGrammar:
     """A grammar over the tokens of a vocabulary.
 
@@ -131,16 +144,7 @@ class TokenGrammar:
 
     def forced(self, state: TokenState, budget: int | None = None) -> list[int]:
         """The tokens that follow without a choice, up to the next choice or the end: no model needs to be asked."""
-        tokens: list[int] = []
-        while not self.is_final(state):
-            ids = self.allowed(state, None if budget is None else budget - len(tokens))
-            if len(ids) != 1:
-                break
-            tokens.append(int(ids[0]))
-            after = self.advance(state, tokens[-1])
-            assert after is not None, "an allowed token leads on"
-            state = after
-        return tokens
+        return certain_tokens(self, state, budget=budget)
 
     def _collect(self, state: TokenState, *, free: bool) -> np.ndarray:
         """All tokens that keep the text inside the grammar, but those of free text."""

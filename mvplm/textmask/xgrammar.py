@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mvplm.textmask.automaton import TokenGrammar, TokenState
+from mvplm.textmask.automaton import TokenGrammar, TokenState, certain_tokens
 from mvplm.textmask.codec_bsd import BsdCodec
 from mvplm.textmask.codec_isd import IsdCodec
 from mvplm.textmask.codecs import Codec
@@ -111,13 +111,4 @@ class XGrammar:
 
     def forced(self, state: TokenState | MatcherState, budget: int | None = None) -> list[int]:
         """The tokens that follow without a choice, up to the next choice or the end."""
-        tokens: list[int] = []
-        while not self.is_final(state):
-            ids = self.allowed(state, budget)
-            if len(ids) != 1:
-                break
-            tokens.append(int(ids[0]))
-            after = self.advance(state, tokens[-1])
-            assert after is not None, "an allowed token leads on"
-            state = after
-        return tokens
+        return certain_tokens(self, state, budget=budget)

@@ -11,12 +11,6 @@ from mvplm.cli import main
 SCENES = ["--dataset", "scenes/val", "-o", "num=3"]
 
 
-@pytest.mark.parametrize("command", ["ceiling", "show"])
-def test_every_command_explains_itself_with_an_example(command, capsys):
-    assert main(["textmask", command, "--help"]) == 0
-    assert f"Example: mvplm textmask {command}" in capsys.readouterr().out
-
-
 def test_ceiling_prints_a_table_and_writes_files(tmp_path, capsys):
     assert main(["textmask", "ceiling", *SCENES, "--profiles", "isd16,crop32", "--out", str(tmp_path)]) == 0
     told = capsys.readouterr()

@@ -16,6 +16,13 @@ def test_speed(tool, tmp_path):
     assert {"S5 damaged isd_rrle", "S6 step bsd_bricks"} <= set(rows)
 
 
+def test_constrained_answers(tool, tmp_path):
+    rows = run(tool, tmp_path, "textmask_generate")
+    exact = [row["value"] for name, row in rows.items() if name.endswith("exact answers")]
+    assert exact == [100] * 7 and rows["jumps: same tokens as generate"]["value"] == 100
+    assert 0 < rows["bsd_bricks: decided by the model"]["value"] <= 60
+
+
 def test_broken_answers(tool, tmp_path, shared_data):
     rows = run(tool, tmp_path, "textmask_fuzz", "--tokenizer", str(shared_data / "gpt2_bpe"))
     assert rows["empty masks without a reason"]["value"] == 0

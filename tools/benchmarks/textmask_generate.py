@@ -37,17 +37,17 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     """Shares of exact answers and of tokens that the model decided, and whether jumps change anything."""
     from mvplm.textmask import CODECS, get_codec
 
-    count, walks = (4, 10) if arguments.quick else (arguments.count, arguments.walks)
+    count, walks = (2, 5) if arguments.quick else (arguments.count, arguments.walks)
     tokenizer = _tokenizer()
     torch.manual_seed(0)
     model = _model(tokenizer)
     rows: list[Row] = []
     for name in CODECS:
-        codec = get_codec(name, grid=6 if arguments.quick else GRIDS.get(name))
+        codec = get_codec(name, grid=4 if arguments.quick else GRIDS.get(name))
         rows += _generated(model, tokenizer, codec=codec, count=count)
         rows.append(_of_true_answers(codec, tokenizer))
     rows += _walks(tokenizer, count=walks)
-    return [*rows, _jumps(model, tokenizer, count=1 if arguments.quick else 5)]
+    return [*rows, _jumps(model, tokenizer, count=1 if arguments.quick else 5, grid=3 if arguments.quick else 8)]
 
 
 def _tokenizer() -> Any:
@@ -184,13 +184,13 @@ def _walks(tokenizer: Any, *, count: int) -> list[Row]:
     ]
 
 
-def _jumps(model: Any, tokenizer: Any, *, count: int) -> Row:
+def _jumps(model: Any, tokenizer: Any, *, count: int, grid: int) -> Row:
     """Whether answers that jump over what is certain are those of ``generate``; every codec, greedy."""
     from mvplm.textmask import CODECS, constrain, generate_with_jumps, get_codec
 
     same, forwards, tokens, done = 0, 0, 0, 0
     for name in CODECS:
-        codec = get_codec(name, grid=8)
+        codec = get_codec(name, grid=grid)
         constraint = constrain(codec, tokenizer, labels=LABELS[1:], max_new_tokens=600, most=1, may_refuse=False)
         for inputs in _prompts(model, tokenizer, count=count):
             for place in range(len(inputs["input_ids"])):
