@@ -55,7 +55,7 @@ def show(
         found: Iterator[Any] = iter([_of_picture(Path(source), label)])
     else:
         found = _of_records(open_source(source, parse_options(options or []), root=root), start)
-    rows = [_shown(picture, group, chosen, counter=counter) for picture, group in islice(found, number)]
+    rows = [_shown(picture, group, profile=chosen, counter=counter) for picture, group in islice(found, number)]
     if not rows:
         raise ValueError(f"no object with a mask in {source} from record {start} on")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ def _of_records(records: Sequence["Record"], start: int) -> Iterator[tuple["np.n
             yield load_image(records[place].image), group
 
 
-def _shown(pixels: "np.ndarray", group: "LabelledMasks", profile: "Profile", *, counter: "LengthCounter") -> "Image":
+def _shown(pixels: "np.ndarray", group: "LabelledMasks", *, profile: "Profile", counter: "LengthCounter") -> "Image":
     """Prints the answer and draws the row of one question."""
     from mvplm.textmask.codecs import visible
     from mvplm.visualize import masks_over, side_by_side, text_panel

@@ -1,6 +1,7 @@
 """Masks as text: encoding, decoding, reading damaged answers, against plain loops over cells.
 
-Masks are smoothed noise, the upper 30 %, on a grid of 64. Times are the best of many, since cores are often shared.
+Masks are smoothed noise, the upper 30 %, on a grid of 64. Seconds are those of the processor, the best of
+many, since cores are often shared.
 
 Example: python tools/benchmark.py textmask
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mvplm.textmask.vocabulary import Vocabulary
 
 BATCH, VOCABULARY = 256, 152_000
+best_seconds = partial(interleave, pick=min, clock=time.process_time)
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
@@ -50,7 +52,7 @@ def _bricks(masks: np.ndarray, *, quick: bool) -> list[Row]:
             there_and_back(masks[index : index + 1])
 
     contenders = {"all": lambda: there_and_back(masks), "one": one_by_one, "loops": loops}
-    seconds = interleave(contenders, repeats=3 if quick else 100, warmups=2, pick=min)
+    seconds = best_seconds(contenders, repeats=3 if quick else 100, warmups=2)
     each = {"all": seconds["all"] / len(masks), "one": seconds["one"] / 16, "loops": seconds["loops"] / 16}
     how = f"encode and decode, {len(masks)} masks of 64x64, best of 100 in turns"
     return [
@@ -77,7 +79,7 @@ def _rows(masks: np.ndarray, *, quick: bool) -> list[Row]:
         for one in classes:
             labels_of_rows(rows_of_labels(one, LABELS), LABELS, grid=np.zeros((SIDE, SIDE), np.int64))
 
-    seconds = interleave({"ours": ours, "loops": loops}, repeats=3 if quick else 100, warmups=2, pick=min)
+    seconds = best_seconds({"ours": ours, "loops": loops}, repeats=3 if quick else 100, warmups=2)
     how = "encode and decode, one mask of 64x64 per call, best of 100 in turns"
     return [
         Row("rows of labels: loops", 1e6 * seconds["loops"] / 16, "us", "", "one mask, plain loops over cells"),
@@ -89,7 +91,7 @@ def _rows(masks: np.ndarray, *, quick: bool) -> list[Row]:
 def _pixels(masks: np.ndarray, *, quick: bool) -> list[Row]:
     from mvplm.textmask.grid import to_pixels
 
-    seconds = interleave(
+    seconds = best_seconds(
         {"up": lambda: to_pixels(masks[:1], (480, 640), up="bilinear")},
         repeats=3 if quick else 100,
         warmups=2,
@@ -108,10 +110,9 @@ def _damaged(masks: np.ndarray, *, quick: bool) -> list[Row]:
     for name in ("bsd_bricks", "bsd", "isd_rrle", "isd_full"):
         codec = get_codec(name, grid=SIDE)
         texts = [damage(codec.encode(mask[None], LABELS[1:]), draw) for mask in masks[:16]]
-        seconds = interleave(
+        seconds = best_seconds(
             {str(i): partial(codec.decode, text, (SIDE, SIDE)) for i, text in enumerate(texts)},
             repeats=2 if quick else 15,
-            pick=min,
         )
         how = f"slowest of {len(texts)} answers, best of 15 each"
         rows.append(Row(f"S5 damaged {name}", 1e3 * max(seconds.values()), "ms", "" if quick else "<= 5", how))
@@ -144,13 +145,13 @@ def _steps(masks: np.ndarray, *, quick: bool) -> list[Row]:
         for _ in range(2 if quick else 6):
             state, written = constraint.grammar.start(), 0
             while not constraint.grammar.is_final(state):
-                started = time.perf_counter()
+                started = time.process_time()
                 constraint.mask_row(scores, state, written=written)
-                seconds.append(time.perf_counter() - started)
+                seconds.append(time.process_time() - started)
                 token = draw.choice(constraint.grammar.allowed(state).tolist())
-                started = time.perf_counter()
+                started = time.process_time()
                 after = constraint.grammar.advance(state, token)
-                seconds[-1] += time.perf_counter() - started
+                seconds[-1] += time.process_time() - started
                 assert after is not None
                 state, written = after, written + 1
         how = f"{vocabulary.size} tokens, median of {len(seconds)} steps of random answers, grid 64 (canvas 32)"

@@ -108,7 +108,7 @@ def _generated(model: Any, tokenizer: Any, *, codec: "Codec", count: int) -> lis
             )
         answers += [_until_end(row, tokenizer) for row in out[:, inputs["input_ids"].shape[1] :].tolist()]
     seconds = time.perf_counter() - started
-    exact = sum(_is_exact(codec, tokenizer, ids) for ids in answers)
+    exact = sum(_is_exact(codec, ids, tokenizer=tokenizer) for ids in answers)
     decided = [_decided(constraint.grammar, ids, budget=LONGEST) for ids in answers]
     length = np.mean([len(ids) for ids in answers])
     bar = DECIDED_BAR.get(codec.name, "")
@@ -124,7 +124,7 @@ def _until_end(ids: list[int], tokenizer: Any) -> list[int]:
     return ids[: ids.index(tokenizer.eos_token_id) + 1] if tokenizer.eos_token_id in ids else ids
 
 
-def _is_exact(codec: "Codec", tokenizer: Any, ids: Sequence[int]) -> bool:
+def _is_exact(codec: "Codec", ids: Sequence[int], *, tokenizer: Any) -> bool:
     """Whether the answer ended, needs no repair, and its masks have the size of their boxes."""
     result = codec.decode_ids(ids, codec.grid, tokenizer=tokenizer)
     fits = result.status in ("ok", "no_target") and not result.repairs and ids[-1] == tokenizer.eos_token_id
@@ -175,7 +175,7 @@ def _walks(tokenizer: Any, *, count: int) -> list[Row]:
             after = grammar.advance(state, ids[-1])
             assert after is not None, "an allowed token leads on"
             state = after
-        exact += _is_exact(codec, tokenizer, ids)
+        exact += _is_exact(codec, ids, tokenizer=tokenizer)
         late += budget is not None and len(ids) > budget
     how = f"{2 * count} random walks over grids up to 64x64, half of them with the smallest budget"
     return [
