@@ -85,12 +85,11 @@ def decode_isd(body: str, *, shape: tuple[int, int], mode: str) -> LabelCells:
     counts = np.fromiter(map(_number, parts[1::3]), np.int64, len(labels))
     end = counts.cumsum()
     breaks = parts[2::3]
-    last = np.array([place for place, text in enumerate(breaks) if text != "| "])
-    if mode == "irle":
-        good = breaks[-1:] == [""] and len(last) == 1
-    else:
-        rows = np.arange(1, shape[0] + 1) * shape[1]
-        good = breaks[-1:] == ["\n"] and len(last) == shape[0] and bool((end[last] == rows).all())
+    # Where the runs so far fill whole rows; in one line of all rows only the end counts.
+    height, width = shape if mode == "rrle" else (1, shape[0] * shape[1])
+    last = (end % width == 0).nonzero()[0]
+    expected = ["\n "] * (height - 1) + ["\n" if mode == "rrle" else ""]
+    good = [breaks[place] for place in last.tolist()] == expected and breaks.count("| ") == len(breaks) - height
     if not good or end[-1] != shape[0] * shape[1]:
         raise CodecError(f"the runs do not fill a grid of {shape[0]}x{shape[1]}")
     same = which[1:] == which[:-1]

@@ -95,7 +95,6 @@ def _pixels(masks: np.ndarray, *, quick: bool) -> list[Row]:
         {"up": lambda: to_pixels(masks[:1], (480, 640), up="bilinear")},
         repeats=3 if quick else 100,
         warmups=2,
-        pick=min,
     )
     return [
         Row("S4 to 480x640", 1e3 * seconds["up"], "ms", "" if quick else "<= 6", "bilinear and threshold, best of 100")
