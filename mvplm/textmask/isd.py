@@ -56,11 +56,11 @@ def encode_isd(classes: np.ndarray, names: Sequence[str], *, mode: str) -> str:
     edges = change.nonzero()[0]
     start, lengths = edges[:-1], edges[1:] - edges[:-1]
     heads = [f"| {name} *" for name in names]
-    which = flat[start]
     if mode == "rrle":
         heads += [f"\n {name} *" for name in names]
-        which = which + len(names) * (start % width == 0)
-    pieces = [f"{heads[index]}{length}" for index, length in zip(which.tolist(), lengths.tolist(), strict=True)]
+        flat = flat.copy()
+        flat[::width] += len(names)
+    pieces = [f"{heads[index]}{length}" for index, length in zip(flat[start].tolist(), lengths.tolist(), strict=True)]
     return "".join(pieces)[2:] + ("\n" if mode == "rrle" else "")
 
 
