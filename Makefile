@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
-TYPED := mvplm/structures mvplm/config mvplm/prompts
+TYPED := mvplm/structures mvplm/config mvplm/prompts mvplm/textmask
 CODE := mvplm tools tests setup.py
 
 .DEFAULT_GOAL := help

@@ -19,6 +19,7 @@ from mvplm.cli import (
     predict,
     quickstart,
     suite,
+    textmask,
     train,
 )
 from mvplm.cli.guard import guarded
@@ -44,7 +45,7 @@ def build_app(*, debug: bool = False) -> typer.Typer:
     app.callback()(_options)
     for module in (quickstart, predict, train, evaluate, analyse, compare, convert, doctor):
         _add_all(app, module.COMMANDS, debug=debug)
-    for name, module in (("data", data), ("models", models)):
+    for name, module in (("data", data), ("models", models), ("textmask", textmask)):
         group = typer.Typer(help=module.HELP, epilog=module.EXAMPLE, no_args_is_help=True, context_settings=_SETTINGS)
         _add_all(group, module.COMMANDS, debug=debug)
         app.add_typer(group, name=name)

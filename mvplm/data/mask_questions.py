@@ -12,7 +12,7 @@ from mvplm.prompts.mask_tasks import BOX_FORMS, CAPTION_QUESTION, ROI_FORMS, mas
 from mvplm.structures import Annotation, Record
 from mvplm.structures.masks import decode_mask
 from mvplm.textmask import Codec, IsdCodec
-from mvplm.textmask.grid import to_cells
+from mvplm.textmask.codecs import visible
 
 _FITTING = {"refer.general": "gres", "remote.reason": "gres", "ground": "rec", "reason.single": "rec"}
 
@@ -141,17 +141,6 @@ class QuestionMaker:
         if roi:
             return str(replace(codec, roi=True).encode(masks))
         return str(codec.encode(masks, list(labels), question=list(asked), box_only=self.form in BOX_FORMS))
-
-
-def visible(masks: np.ndarray, codec: Codec) -> np.ndarray:
-    """(N,) bool: whether anything of each mask (N, H, W) is left on the codec's grid. An empty mask never is."""
-    seen = masks.any((1, 2))
-    if seen.any() and not getattr(codec, "canvas", False):
-        cells = to_cells(masks, codec.grid, down=codec.down)
-        if getattr(codec, "clip63", False):
-            cells = cells[:, :-1, :-1]
-        seen &= cells.any((1, 2))
-    return seen
 
 
 def drawn_names(names: Sequence[str], present: Sequence[str], *, form: str, rng: random.Random) -> tuple[str, ...]:

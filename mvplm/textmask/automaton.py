@@ -16,36 +16,42 @@ from mvplm.textmask.grammar_json import JsonBoxGrammar
 from mvplm.textmask.symbols import ATOM, END
 from mvplm.textmask.vocabulary import Vocabulary
 
-MOST_LABEL_TOKENS = 64
 _DIGITS = range(ord("0"), ord("9") + 1)
 
 
 @dataclass(frozen=True)
 class TokenState:
-    """Where in the grammar an answer is, and how many tokens its current free label has."""
+    """Where in the grammar an answer is, and how many tokens its current free text has."""
 
     inner: tuple[Any, ...]
-    label_tokens: int = 0
+    text_tokens: int = 0
+
+
+def certain_tokens(grammar: Any, state: Any, *, budget: int | None) -> list[int]:
+    """The tokens that follow a state without a choice, by the answers of ``allowed`` and ``advance``."""
+    tokens: list[int] = []
+    while not grammar.is_final(state):
+        ids = grammar.allowed(state, None if budget is None else budget - len(tokens))
+        if len(ids) != 1:
+            break
+        tokens.append(int(ids[0]))
+        state = grammar.advance(state, tokens[-1])
+        assert state is not None, "an allowed token leads on"
+    return tokens
 
 
 class TokenGrammar:
     """A grammar over the tokens of a vocabulary.
 
     Args:
-        grammar: over symbols. vocabulary: the tokens. label_tokens: longest free label.
+        grammar: over symbols. vocabulary: the tokens.
 
     Raises:
         ValueError: a byte that every answer may need, a digit for example, is not a token.
     """
 
-    def __init__(
-        self,
-        grammar: BoxGrammar | LabelGrammar | JsonBoxGrammar,
-        vocabulary: Vocabulary,
-        *,
-        label_tokens: int = MOST_LABEL_TOKENS,
-    ) -> None:
-        self.grammar, self.vocabulary, self.label_tokens = grammar, vocabulary, label_tokens
+    def __init__(self, grammar: BoxGrammar | LabelGrammar | JsonBoxGrammar, vocabulary: Vocabulary) -> None:
+        self.grammar, self.vocabulary = grammar, vocabulary
         needed = {byte for text in grammar.literals.values() for byte in text if byte < ATOM} | set(b"0123456789")
         needed |= {byte for tree in grammar.fixed_texts() for children in tree.children for byte in children}
         missing = sorted(byte for byte in needed if not vocabulary.has(bytes([byte])))
@@ -74,14 +80,14 @@ class TokenGrammar:
             state: where the answer is. budget: tokens left, this one included; only tokens after which the answer can
                 still end in time are allowed. None: no limit.
         """
-        free = self.grammar.is_free(state.inner) and state.label_tokens < self.label_tokens
+        room = self.grammar.most_tokens(state.inner) - state.text_tokens
+        free = self.grammar.is_free(state.inner) and room > 0
         key = self.grammar.key(state.inner, self.vocabulary.span), free
         if key not in self._structural:
             self._structural[key] = self._collect(state, free=free)
         ids = self._structural[key]
-        # A label of nothing but blanks may not reach its limit: it could not end there.
-        last = state.label_tokens + 1 >= self.label_tokens
-        blank = free and not (last and not self.grammar.next(state.inner))
+        # The last token of a text must be seen, if none was so far: spaces alone are no text.
+        blank = free and (room > 1 or self.grammar.after_text(state.inner, visible=False)[1] > 0)
         groups = (free, blank)
         if budget is not None and budget <= self.min_finish(state) + self.grammar.reserve(state.inner):
             ids = np.array([token for token in ids.tolist() if self._fits(state, token, budget=budget)], np.int64)
@@ -128,7 +134,7 @@ class TokenGrammar:
             if inner is None:
                 return None
         free = self.grammar.is_free(inner)
-        return TokenState(inner, (state.label_tokens + 1) * free)
+        return TokenState(inner, (state.text_tokens + 1) * free)
 
     def _step(self, inner: Any, byte: int) -> Any:
         after = self.grammar.next(inner).get(byte)
@@ -139,16 +145,7 @@ class TokenGrammar:
 
     def forced(self, state: TokenState, budget: int | None = None) -> list[int]:
         """The tokens that follow without a choice, up to the next choice or the end: no model needs to be asked."""
-        tokens: list[int] = []
-        while not self.is_final(state):
-            ids = self.allowed(state, None if budget is None else budget - len(tokens))
-            if len(ids) != 1:
-                break
-            tokens.append(int(ids[0]))
-            after = self.advance(state, tokens[-1])
-            assert after is not None, "an allowed token leads on"
-            state = after
-        return tokens
+        return certain_tokens(self, state, budget=budget)
 
     def _collect(self, state: TokenState, *, free: bool) -> np.ndarray:
         """All tokens that keep the text inside the grammar, but those of free text."""

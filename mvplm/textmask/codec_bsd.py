@@ -212,12 +212,15 @@ class BsdCodec:
         )
 
     def _pixel_boxes(self, parts: Sequence[ParsedInstance], size: tuple[int, int]) -> np.ndarray:
-        boxes = np.array([part.box for part in parts], np.float64).reshape(-1, 4)
+        if not parts:
+            return np.zeros((0, 4), np.float32)
         sides = np.array([size[1], size[0]] * 2) / np.array(self.limit * 2)
-        return (boxes * sides).astype(np.float32)
+        return (np.array([part.box for part in parts]) * sides).astype(np.float32)
 
     def _paint(self, parts: Sequence[ParsedInstance], size: tuple[int, int]) -> np.ndarray:
         """Masks of instances with grids."""
+        if not parts:
+            return np.zeros((0, *size), bool)
         grids = np.zeros((len(parts), *self.grid), bool)
         masks = np.zeros((len(parts), *size), bool)
         for index, part in enumerate(parts):

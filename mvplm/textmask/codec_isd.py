@@ -134,15 +134,15 @@ class IsdCodec:
 
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
     """Tight half-open boxes float32 (N, 4) XYXY_ABS of bool (N, H, W); zeros for an empty mask."""
-    rows, columns = masks.any(2), masks.any(1)
+    rows, columns = np.any(masks, 2), np.any(masks, 1)
     if not masks.size:
         return np.zeros((len(masks), 4), np.float32)
     edges = [columns.argmax(1), rows.argmax(1)]
     edges += [side.shape[1] - side[:, ::-1].argmax(1) for side in (columns, rows)]
-    return (np.stack(edges, axis=1) * masks.any((1, 2))[:, None]).astype(np.float32)
+    return (np.stack(edges, axis=1) * np.any(masks, (1, 2))[:, None]).astype(np.float32)
 
 
-def never_empty(masks: np.ndarray, grids: Sequence[np.ndarray]) -> np.ndarray:
+def never_empty(masks: np.ndarray, grids: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
     """Masks (N, H, W) with the pixel under the first set cell of grids (h, w) that fell between all pixels."""
     for mask, grid in zip(masks, grids, strict=True):
         if mask.size and not mask.any() and grid.any():

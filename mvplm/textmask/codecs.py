@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
+
 from mvplm.textmask.checks import check_grid
 from mvplm.textmask.codec_bsd import BsdCodec
 from mvplm.textmask.codec_isd import IsdCodec
-from mvplm.textmask.grid import DOWN, UP, check_way
+from mvplm.textmask.grid import DOWN, UP, check_way, to_cells
 
 Codec = IsdCodec | BsdCodec
 _GRIDS = {"isd_full": 16, "isd_irle": 16, "isd_rrle": 16, "bsd": 64, "bsd_bricks": 64, "canvas": 32}
@@ -44,3 +46,15 @@ def get_codec(name: str, grid: int | tuple[int, int] | None = None, **options: A
     if options.get("compat"):
         options.setdefault("down", "nearest")
     return family(name, check_grid(_GRIDS[name] if grid is None else grid), **options)
+
+
+def visible(masks: np.ndarray, codec: Codec) -> np.ndarray:
+    """(N,) bool: whether anything of each mask (N, H, W) is left on the codec's grid. An empty mask never is."""
+    seen: np.ndarray = np.any(masks, (1, 2))
+    whole = isinstance(codec, BsdCodec) and codec.canvas
+    if seen.any() and not whole:
+        cells = to_cells(masks, codec.grid, down=codec.down)
+        if isinstance(codec, BsdCodec) and codec.clip63:
+            cells = cells[:, :-1, :-1]
+        seen &= np.any(cells, (1, 2))
+    return seen

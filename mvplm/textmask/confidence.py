@@ -69,8 +69,10 @@ def score_answer(grammar: TokenGrammar, ids: Sequence[int], *, log_probs: Sequen
         log_probs: as many logarithms of probabilities after masking, as of ``generate``'s scores.
 
     Raises:
-        ValueError: the tokens leave the grammar, or another number of probabilities.
+        ValueError: a grammar of another back end; the tokens leave the grammar, or another number of probabilities.
     """
+    if not isinstance(grammar, TokenGrammar):
+        raise ValueError("confidence needs the grammar of backend 'builtin'")
     if len(ids) != len(log_probs):
         raise ValueError(f"{len(ids)} tokens need as many probabilities, got {len(log_probs)}")
     tallies: dict[int, _Tally] = {}

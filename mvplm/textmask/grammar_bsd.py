@@ -19,6 +19,7 @@ from mvplm.textmask.symbols import ATOM, END, NumberRange, Symbols, can_reach, c
 State = tuple[str, int, int, tuple[int, ...]]
 DONE: State = ("done", 0, 0, ())
 _LINE, _DIGIT = 10, ord("0")
+_LABEL_TOKENS, _PREAMBLE_TOKENS = 64, 96
 _IN_MASK = ("run", "colour", "g", "length", "row")
 _COLOURS = (ord("b"), ord("f"))
 
@@ -29,6 +30,7 @@ class BoxGrammar:
     Args:
         codec: what is written. atoms: codes that are tokens of their own. labels: the only labels, or None: free text.
         most: how many instances. may_refuse: whether the answer may be that nothing fits.
+        preamble: a line of free text may come first; an answer that nothing fits then has one.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class BoxGrammar:
         labels: Sequence[str] | None = None,
         most: int = 64,
         may_refuse: bool = True,
+        preamble: bool = False,
     ) -> None:
-        self.codec, self.most, self.may_refuse = codec, most, may_refuse
+        self.codec, self.most, self.may_refuse, self.preamble = codec, most, may_refuse, preamble
         self.written = [spelling.escape(spelling.canonical(label)).encode() for label in labels or ()]
         self.tree = None if labels is None else LabelTree(self.written)
         self.whole_bricks = codec.bricks and 0 in atoms
@@ -61,7 +64,7 @@ class BoxGrammar:
 
     def reserve(self, state: State) -> int:
         """How much longer than a shortest way the one after any next token can be, at most."""
-        label = 64 + (0 if self.tree is None else max(map(len, self.written)))
+        label = _PREAMBLE_TOKENS + (0 if self.tree is None else max(map(len, self.written)))
         settled = _IN_MASK if not self.codec.canvas else (*_IN_MASK, "number")
         if self.whole_bricks and state[0] in settled:
             return label
@@ -78,11 +81,18 @@ class BoxGrammar:
 
     def is_free(self, state: State) -> bool:
         """Whether any text may follow."""
-        return state[0] == "label" and self.tree is None and not self.codec.roi
+        if state[0] == "label":
+            return self.tree is None and not self.codec.roi
+        return self.preamble and state[0] in ("begin", "preamble")
+
+    def most_tokens(self, state: State) -> int:
+        """The longest that free text may be, in tokens."""
+        return _LABEL_TOKENS if state[0] == "label" else _PREAMBLE_TOKENS
 
     def after_text(self, state: State, *, visible: bool) -> State:
-        """A free label after more of its text."""
-        return (state[0], max(state[1], int(visible)), *state[2:])
+        """A free label or a preamble after more of its text."""
+        phase = "label" if state[0] == "label" else "preamble"
+        return (phase, max(state[1], int(visible)), *state[2:])
 
     def key(self, state: State, span: int) -> Any:
         """What the next ``span`` rows of symbols depend on: equal keys allow equal tokens."""
@@ -135,9 +145,10 @@ class BoxGrammar:
     def _next(self, state: State) -> dict[int, State]:
         """The symbols that may follow, and where they lead; free text apart."""
         phase, place, instance, data = state
-        if phase == "begin":
-            options = self._next(("open", 0, 0, ()))
-            return {**options, **self._next(("refuse", 0, 0, ()))} if self.may_refuse else options
+        if phase in ("begin", "turn"):
+            return self._first(may_refuse=self.may_refuse and (phase == "turn" or not self.preamble))
+        if phase == "preamble":
+            return {_LINE: ("turn", 0, 0, ())} if place else {}
         if phase == "label":
             return self._after_label(state)
         if phase == "number":
@@ -152,6 +163,10 @@ class BoxGrammar:
         symbols = self._literal(phase, instance)
         ahead = (phase, place + 1, instance, data)
         return {symbols[place]: ahead if place + 1 < len(symbols) else self._behind(phase, instance, data=data)}
+
+    def _first(self, *, may_refuse: bool) -> dict[int, State]:
+        options = self._next(("open", 0, 0, ()))
+        return {**options, **self._next(("refuse", 0, 0, ()))} if may_refuse else options
 
     def _after_label(self, state: State) -> dict[int, State]:
         _, node, instance, _ = state
@@ -227,9 +242,11 @@ class BoxGrammar:
             return 0
         if phase == "end":
             return 1
-        if phase == "begin":
-            ways = [self.cost(("open", 0, 0, ()))] + [self.cost(("refuse", 0, 0, ()))] * self.may_refuse
-            return min(ways)
+        if phase in ("begin", "turn"):
+            refusing = self.may_refuse and (phase == "turn" or not self.preamble)
+            return min([self.cost(("open", 0, 0, ()))] + [self.cost(("refuse", 0, 0, ()))] * refusing)
+        if phase == "preamble":
+            return (not place) + 1 + self.cost(("turn", 0, 0, ()))
         if phase == "label":
             left = (not place) if self.tree is None else self.tree.depth[place]
             return left + self.cost(("to_box", 0, instance, ()))

@@ -69,6 +69,10 @@ class LabelGrammar:
         """Whether any text may follow: never, labels are fixed."""
         return False
 
+    def most_tokens(self, state: State) -> int:
+        """There is no free text."""
+        return 0
+
     def after_text(self, state: State, *, visible: bool) -> State:
         """There is no free text."""
         raise AssertionError("labels are fixed")

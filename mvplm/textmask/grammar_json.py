@@ -24,11 +24,13 @@ class JsonBoxGrammar:
 
     Args:
         mask_tokens: how many tokens a mask field holds, as codes from 0; 0: objects have no mask field.
-        most: how many objects. may_refuse: whether the answer may be the empty list.
+        most: how many objects. may_refuse: whether the answer may be the empty list. label_tokens: longest label.
     """
 
-    def __init__(self, *, mask_tokens: int = 3, most: int = 32, may_refuse: bool = True) -> None:
-        self.most, self.may_refuse = most, may_refuse
+    def __init__(
+        self, *, mask_tokens: int = 3, most: int = 32, may_refuse: bool = True, label_tokens: int = 64
+    ) -> None:
+        self.most, self.may_refuse, self.label_tokens = most, may_refuse, label_tokens
         mask = (*b'", "mask": "', *(ATOM + code for code in range(mask_tokens))) if mask_tokens else ()
         self.literals: dict[str, Symbols] = {
             "begin": tuple(b"["),
@@ -57,6 +59,10 @@ class JsonBoxGrammar:
     def is_free(self, state: State) -> bool:
         """Whether any text may follow."""
         return state[0] == "label"
+
+    def most_tokens(self, state: State) -> int:
+        """The longest that a label may be, in tokens."""
+        return self.label_tokens
 
     def after_text(self, state: State, *, visible: bool) -> State:
         """A label after more of its text."""

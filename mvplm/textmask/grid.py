@@ -67,7 +67,7 @@ class Axis:
         whole = 2 * self.extent
         place = np.clip(self._centres() - self.extent, 0, (self.cells - 1) * whole)
         cell, rest = np.divmod(place, whole)
-        weights = np.zeros((len(place), self.cells), dtype)
+        weights: np.ndarray = np.zeros((len(place), self.cells), dtype)
         row = np.arange(len(place))
         weights[row, cell] = whole - rest
         weights[row, np.minimum(cell + 1, self.cells - 1)] += rest
@@ -175,7 +175,7 @@ def interpolate(grid: np.ndarray, rows: Axis, *, columns: Axis) -> np.ndarray:
 
 def _is_narrow(grids: np.ndarray) -> np.ndarray:
     """(B,) whether the set cells span less than three rows or columns."""
-    return (_span(grids.any(2)) < _NARROW) | (_span(grids.any(1)) < _NARROW)
+    return (_span(np.any(grids, 2)) < _NARROW) | (_span(np.any(grids, 1)) < _NARROW)
 
 
 def _span(used: np.ndarray) -> np.ndarray:
@@ -215,10 +215,12 @@ def to_class_cells(masks: np.ndarray, shape: tuple[int, int], *, down: str = "ar
 def to_class_pixels(classes: np.ndarray, size: tuple[int, int], *, count: int, up: str = "auto") -> np.ndarray:
     """Masks bool (count, H, W) of cells with classes (h, w), -1 for none; interpolated per class, the largest wins."""
     check_way("way up", up, choices=UP)
+    if classes.shape == tuple(size) or not count:
+        return np.broadcast_to(classes if count else -1, size) == np.arange(count)[:, None, None]
     rows, columns = Axis.whole(size[0], classes.shape[0]), Axis.whole(size[1], classes.shape[1])
     if up == "auto":
         up = "nearest" if _is_narrow((classes >= 0)[None])[0] else "bilinear"
-    if up == "nearest" or (rows.identity and columns.identity):
+    if up == "nearest":
         near_by = classes[rows.nearest()[:, None], columns.nearest()]
         return near_by == np.arange(count)[:, None, None]
     best = interpolate(classes < 0, rows, columns=columns)

@@ -7,6 +7,7 @@ the strict pair; :mod:`mvplm.textmask.parse_isd` reads damaged answers.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from mvplm.textmask.grid import check_way
 
 MODES = ("full", "irle", "rrle")
 OPEN, CLOSE = "<seg>", "</seg>"
+_number = lru_cache(maxsize=1 << 12)(int)
 _RUN = re.compile(r" \*([1-9][0-9]{0,8})(\| |\n |\n\Z|\Z)")
 
 
@@ -46,19 +48,19 @@ def encode_isd(classes: np.ndarray, names: Sequence[str], *, mode: str) -> str:
     if mode == "full":
         return "| ".join([names[index] for index in flat.tolist()])
     width = classes.shape[1]
-    change = np.empty(flat.shape, bool)
-    change[0] = True
-    np.not_equal(flat[1:], flat[:-1], out=change[1:])
+    change = np.empty(len(flat) + 1, bool)
+    change[0] = change[-1] = True
+    np.not_equal(flat[1:], flat[:-1], out=change[1:-1])
     if mode == "rrle":
         change[::width] = True
-    start = np.flatnonzero(change)
-    lengths = np.append(start[1:], len(flat)) - start
+    edges = change.nonzero()[0]
+    start, lengths = edges[:-1], edges[1:] - edges[:-1]
     heads = [f"| {name} *" for name in names]
-    which = flat[start]
     if mode == "rrle":
         heads += [f"\n {name} *" for name in names]
-        which = which + len(names) * (start % width == 0)
-    pieces = [heads[index] + str(length) for index, length in zip(which.tolist(), lengths.tolist(), strict=True)]
+        flat = flat.copy()
+        flat[::width] += len(names)
+    pieces = [f"{heads[index]}{length}" for index, length in zip(flat[start].tolist(), lengths.tolist(), strict=True)]
     return "".join(pieces)[2:] + ("\n" if mode == "rrle" else "")
 
 
@@ -80,17 +82,16 @@ def decode_isd(body: str, *, shape: tuple[int, int], mode: str) -> LabelCells:
         if len(which) != shape[0] * shape[1]:
             raise CodecError(f"{len(which)} cells, expected {shape[0]}x{shape[1]}")
         return LabelCells(which.reshape(shape), names, True)
-    counts = np.fromiter(map(int, parts[1::3]), np.int64, len(labels))
-    end = np.cumsum(counts)
+    counts = np.fromiter(map(_number, parts[1::3]), np.int64, len(labels))
+    end = counts.cumsum()
     breaks = parts[2::3]
-    last = [place for place, text in enumerate(breaks) if text != "| "]
-    if mode == "irle":
-        good = breaks[-1:] == [""] and len(last) == 1
-    else:
-        rows = np.arange(1, shape[0] + 1) * shape[1]
-        good = breaks[-1:] == ["\n"] and breaks.count("\n ") == shape[0] - 1 and np.array_equal(end[last], rows)
+    # Where the runs so far fill whole rows; in one line of all rows only the end counts.
+    height, width = shape if mode == "rrle" else (1, shape[0] * shape[1])
+    last = (end % width == 0).nonzero()[0]
+    expected = ["\n "] * (height - 1) + ["\n" if mode == "rrle" else ""]
+    good = [breaks[place] for place in last.tolist()] == expected and breaks.count("| ") == len(breaks) - height
     if not good or end[-1] != shape[0] * shape[1]:
         raise CodecError(f"the runs do not fill a grid of {shape[0]}x{shape[1]}")
     same = which[1:] == which[:-1]
     same[last[:-1]] = False
-    return LabelCells(np.repeat(which, counts).reshape(shape), names, not same.any())
+    return LabelCells(which.repeat(counts).reshape(shape), names, not same.any())

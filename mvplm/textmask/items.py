@@ -6,6 +6,7 @@ Ids are recognised as such: a brick that a model spells letter by letter stays t
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, groupby
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def cut_text(text: str) -> Items:
     """Pieces of a string, by spelling."""
     texts = _PIECE.findall(text)
     codes = np.array([_CODES.get(piece, TEXT) for piece in texts], np.int64)
-    return Items(codes, texts, np.append(0, np.cumsum([len(piece) for piece in texts])).astype(np.int64))
+    return Items(codes, texts, np.array([*accumulate(map(len, texts), initial=0)], np.int64))
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,12 @@ def _token_table(tokenizer: Any, size: int) -> TokenTable:
 def decode_text(tokenizer: Any, ids: list[int]) -> str:
     """Text of ids, special tokens included; an id outside of the vocabulary is one replacement character."""
     size = len(tokenizer)
-    parts: list[str] = []
-    run: list[int] = []
-    for token in [*ids, None]:
-        if token is not None and 0 <= token < size:
-            run.append(token)
-            continue
-        if run:
-            parts.append(tokenizer.decode(run, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-            run = []
-        if token is not None:
-            parts.append(_UNKNOWN)
-    return "".join(parts)
+    return "".join(
+        tokenizer.decode(list(run), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        if known
+        else _UNKNOWN * len(list(run))
+        for known, run in groupby(ids, key=lambda token: 0 <= token < size)
+    )
 
 
 def without_ending(tokenizer: Any, ids: list[int]) -> list[int]:
@@ -112,15 +107,19 @@ def without_ending(tokenizer: Any, ids: list[int]) -> list[int]:
 def cut_ids(tokenizer: Any, ids: list[int]) -> Items:
     """Pieces of token ids; neighbouring ids of text are one piece."""
     table = token_table(tokenizer)
-    given = np.array([token if 0 <= token < len(table.codes) else -1 for token in ids], np.int64)
+    size = len(table.codes)
+    given = np.array([token if 0 <= token < size else -1 for token in ids], np.int64)
     codes = np.where(given >= 0, table.codes[given], TEXT)
-    start = np.flatnonzero((codes >= 0) | np.append(True, codes[:-1] >= 0)[: len(codes)])
-    bounds = np.append(start, len(ids))
+    marked = codes != TEXT
+    begins = np.ones(len(codes) + 1, bool)
+    begins[1:-1] = marked[1:] | marked[:-1]
+    bounds = begins.nonzero()[0] if len(codes) else np.zeros(1, np.int64)
+    found, places = codes[bounds[:-1]], bounds.tolist()
     texts = [
-        SPELLING[codes[i]] if codes[i] >= 0 else decode_text(tokenizer, ids[i:j])
-        for i, j in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
+        SPELLING[code] if code != TEXT else decode_text(tokenizer, ids[i:j])
+        for code, i, j in zip(found.tolist(), places[:-1], places[1:], strict=True)
     ]
-    return Items(codes[start], texts, bounds, by_id=True)
+    return Items(found, texts, bounds, by_id=True)
 
 
 def add_mask_tokens(tokenizer: Any) -> int:

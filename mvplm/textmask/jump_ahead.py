@@ -44,7 +44,7 @@ def generate_with_jumps(
         constraint: from :func:`constrain`. max_new_tokens: where the answer is cut if it has not ended.
         do_sample: draw from the probabilities of the allowed tokens; otherwise the best one.
         cache: of a beginning of the text that the model has read; ``input_ids`` go on from there.
-        inputs: what else the first forward pass takes, pixel values for example.
+        inputs: what else the first forward pass takes, as a processor gives it: pixel values, an attention mask ...
 
     Raises:
         ValueError: more than one prompt.
@@ -66,7 +66,9 @@ def generate_with_jumps(
         log_probs += [0.0] * len(certain)
         if grammar.is_final(state) or len(ids) >= max_new_tokens:
             break
-        pending = torch.cat([pending, pending.new_tensor([certain])], dim=1) if certain else pending
+        if certain:
+            inputs = {name: _longer(value, name, prompt=pending, more=len(certain)) for name, value in inputs.items()}
+            pending = torch.cat([pending, pending.new_tensor([certain])], dim=1)
         output = model(input_ids=pending, past_key_values=cache, use_cache=True, **inputs)
         forwards, cache, inputs, read = forwards + 1, output.past_key_values, {}, len(ids)
         scores = output.logits[:, -1].float()
@@ -78,3 +80,10 @@ def generate_with_jumps(
         assert following is not None, "an allowed token leads on"
         state, pending = following, input_ids.new_tensor([[token]])
     return JumpedAnswer(ids, forwards, torch.tensor(log_probs), cache, unread=tuple(ids[read:]))
+
+
+def _longer(value: Any, name: str, *, prompt: Tensor, more: int) -> Any:
+    """What goes along with each token of the prompt (1, T), for ``more`` tokens of text behind it."""
+    if not isinstance(value, Tensor) or value.shape != prompt.shape:
+        return value
+    return torch.cat([value, value.new_full((1, more), int(name == "attention_mask"))], dim=1)

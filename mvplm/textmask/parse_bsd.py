@@ -90,9 +90,10 @@ def _is_empty(instances: list[ParsedInstance]) -> bool:
 def _find_blocks(items: Items) -> list[_Block]:
     """A block opens at a label, or at a box or a mask where none is open or the open one has that part."""
     blocks: list[_Block] = []
-    tags = np.flatnonzero(items.codes >= TAG).tolist()
-    for place, following in zip(tags, [*tags, len(items.texts)][1:], strict=True):
-        code = int(items.codes[place])
+    tags = (items.codes >= TAG).nonzero()[0]
+    codes, places = items.codes[tags].tolist(), [*tags.tolist(), len(items.texts)]
+    for number, code in enumerate(codes):
+        place, following = places[number : number + 2]
         content = range(place + 1, following)
         current = blocks[-1] if blocks else None
         if code == REF:
@@ -105,7 +106,7 @@ def _find_blocks(items: Items) -> list[_Block]:
             if current is None or current.mask is not None:
                 blocks.append(_Block(place))
             blocks[-1].mask = content
-            blocks[-1].closed = following < len(items.texts) and int(items.codes[following]) == SEG_END
+            blocks[-1].closed = codes[number + 1 : number + 2] == [SEG_END]
     for block, stop in zip(blocks, [*(b.start for b in blocks), len(items.texts)][1:], strict=True):
         block.stop = stop
     return blocks

@@ -1,13 +1,14 @@
 """Constrained decoding inside ``transformers.generate``: only tokens that keep the answer inside the grammar."""
 
 from collections.abc import Collection, Sequence
+from math import isfinite
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import LogitsProcessor
 
-from mvplm.textmask.automaton import TokenGrammar, TokenState
+from mvplm.textmask.automaton import TokenGrammar
 from mvplm.textmask.codec_bsd import BsdCodec
 from mvplm.textmask.codecs import Codec
 from mvplm.textmask.grammar_bsd import BoxGrammar
@@ -15,8 +16,9 @@ from mvplm.textmask.grammar_isd import LabelGrammar
 from mvplm.textmask.grammar_json import BARRED, JsonBoxGrammar
 from mvplm.textmask.grid import check_way
 from mvplm.textmask.vocabulary import vocabulary_of, vocabulary_with
+from mvplm.textmask.xgrammar import XGrammar
 
-BACKENDS = ("auto", "automaton")
+BACKENDS = ("auto", "builtin", "xgrammar")
 
 
 class ConstrainedLogits(LogitsProcessor):
@@ -34,19 +36,24 @@ class ConstrainedLogits(LogitsProcessor):
     """
 
     def __init__(
-        self, grammar: TokenGrammar, *, max_new_tokens: int | None = None, prompt_length: int | None = None
+        self, grammar: TokenGrammar | XGrammar, *, max_new_tokens: int | None = None, prompt_length: int | None = None
     ) -> None:
-        self.grammar, self.budget, self.given_length = grammar, max_new_tokens, prompt_length
-        least = grammar.min_finish(grammar.start())
-        if max_new_tokens is not None and max_new_tokens < least:
-            raise ValueError(f"max_new_tokens must be at least {least} for a complete answer, got {max_new_tokens}")
+        # The states of the two kinds are no one's business but their own.
+        self.grammar: Any = grammar
+        self.budget, self.given_length = max_new_tokens, prompt_length
+        if max_new_tokens is not None:
+            if isinstance(grammar, XGrammar):
+                raise ValueError("backend 'xgrammar' cannot keep max_new_tokens; leave it out or take 'builtin'")
+            least = grammar.min_finish(grammar.start())
+            if max_new_tokens < least:
+                raise ValueError(f"max_new_tokens must be at least {least} for a complete answer, got {max_new_tokens}")
         self.reset()
 
     def reset(self) -> None:
         """Forget the last generation. Needed only where the next prompt is the last text and one token more."""
         self._length = -1
         self._prompt = 0
-        self._states: dict[tuple[int, ...], TokenState | None] = {}
+        self._states: dict[tuple[int, ...], Any] = {}
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (B, vocabulary) with only the allowed tokens of ``input_ids`` (B, T) left."""
@@ -56,7 +63,7 @@ class ConstrainedLogits(LogitsProcessor):
             [self.mask_row(row, state, written=written) for row, state in zip(scores, states, strict=True)]
         )
 
-    def mask_row(self, scores: Tensor, state: TokenState | None, *, written: int) -> Tensor:
+    def mask_row(self, scores: Tensor, state: Any, *, written: int) -> Tensor:
         """Scores (vocabulary,) with only the tokens left that may follow a state.
 
         Args:
@@ -71,10 +78,11 @@ class ConstrainedLogits(LogitsProcessor):
         ids = ids.to(scores.device)
         kept = scores[ids]
         masked = torch.full_like(scores, float("-inf"))
-        masked[ids] = kept if bool(torch.isfinite(kept).all()) else _usable(kept)
+        # One sum is quicker than a look at each; where it is not finite, the scores may still be.
+        masked[ids] = kept if isfinite(float(kept.sum())) else _usable(kept)
         return masked
 
-    def _find(self, input_ids: Tensor) -> list[TokenState | None]:
+    def _find(self, input_ids: Tensor) -> list[Any]:
         """States of all rows, one token further than in the last call, or at the start."""
         rows = [tuple(row) for row in input_ids.tolist()]
         follows = self._length >= 0 and input_ids.shape[1] == self._length + 1
@@ -86,11 +94,11 @@ class ConstrainedLogits(LogitsProcessor):
         self._length, self._states = input_ids.shape[1], states
         return [states[row] for row in rows]
 
-    def _advance(self, state: TokenState | None, token: int) -> TokenState | None:
+    def _advance(self, state: Any, token: int) -> Any:
         return None if state is None else self.grammar.advance(state, token)
 
-    def _replay(self, tokens: Sequence[int]) -> TokenState | None:
-        state: TokenState | None = self.grammar.start()
+    def _replay(self, tokens: Sequence[int]) -> Any:
+        state: Any = self.grammar.start()
         for token in tokens:
             state = self._advance(state, token)
         return state
@@ -124,6 +132,7 @@ def constrain(
     labels: Sequence[str] | None = None,
     most: int = 64,
     may_refuse: bool = True,
+    preamble: bool = False,
     ends: Collection[int] | None = None,
     max_new_tokens: int | None = None,
 ) -> ConstrainedLogits:
@@ -132,26 +141,35 @@ def constrain(
     Args:
         codec: from :func:`get_codec`. tokenizer: a fast Hugging Face tokenizer. Tags and bricks that it has as tokens
             (:func:`add_mask_tokens`) are written as such, others are spelled.
-        backend: ``automaton`` is the built-in one; ``auto`` the best there is.
+        backend: ``builtin``; ``xgrammar``, the library, without ``max_new_tokens`` and for box-wise codecs with bricks
+            that are tokens; ``auto``: the built-in one, which can do everything.
         labels: the only labels allowed; image-wise codecs need them. None: free text.
-        most: instances at most. may_refuse: whether the answer may be that nothing fits. Both are for box-wise codecs.
+        most: instances at most. may_refuse: whether the answer may be that nothing fits. preamble: a line of free text
+            may come first, of 96 tokens at most; before the answer that nothing fits it has to. For box-wise codecs.
         ends: ids that end the answer; default: the tokenizer's end-of-text token.
         max_new_tokens: of ``generate``; answers then end in time. Without it a long answer may be cut.
 
     Raises:
-        ValueError: an unknown backend, no labels for an image-wise codec, a tokenizer without single digits, too few
-            tokens for any answer.
+        ModuleNotFoundError: backend ``xgrammar`` without the library.
+        ValueError: an unknown backend, or one that cannot do what is asked; no labels for an image-wise codec, a
+            tokenizer without single digits, too few tokens for any answer.
     """
     check_way("backend", backend, choices=BACKENDS)
     vocabulary = vocabulary_of(tokenizer, ends)
     grammar: BoxGrammar | LabelGrammar
     if isinstance(codec, BsdCodec):
-        grammar = BoxGrammar(codec, vocabulary.atoms, labels=labels, most=most, may_refuse=may_refuse)
+        grammar = BoxGrammar(
+            codec, vocabulary.atoms, labels=labels, most=most, may_refuse=may_refuse, preamble=preamble
+        )
     elif labels is None:
         raise ValueError(f"{codec.name} needs labels=[...]: the labels that may stand in the answer")
     else:
         grammar = LabelGrammar(codec, vocabulary.atoms, labels=labels)
-    return ConstrainedLogits(TokenGrammar(grammar, vocabulary), max_new_tokens=max_new_tokens)
+    inner = TokenGrammar(grammar, vocabulary)
+    if backend == "xgrammar":
+        judge = XGrammar(inner, codec, labels=labels, tokenizer=tokenizer)
+        return ConstrainedLogits(judge, max_new_tokens=max_new_tokens)
+    return ConstrainedLogits(inner, max_new_tokens=max_new_tokens)
 
 
 def constrain_boxes(
@@ -177,7 +195,11 @@ def constrain_boxes(
         ValueError: a mask token is missing, a tokenizer without single digits, too few tokens for any answer.
     """
     vocabulary = vocabulary_with(tokenizer, mask_tokens, ends=ends, barred=BARRED)
-    grammar = JsonBoxGrammar(mask_tokens=len(mask_tokens), most=most, may_refuse=may_refuse)
-    # The token that opens a label counts as one of it.
-    tokens = TokenGrammar(grammar, vocabulary, label_tokens=label_tokens + 1)
-    return ConstrainedLogits(tokens, max_new_tokens=max_new_tokens)
+    grammar = JsonBoxGrammar(
+        mask_tokens=len(mask_tokens),
+        most=most,
+        may_refuse=may_refuse,
+        # The token that opens a label counts as one of it.
+        label_tokens=label_tokens + 1,
+    )
+    return ConstrainedLogits(TokenGrammar(grammar, vocabulary), max_new_tokens=max_new_tokens)

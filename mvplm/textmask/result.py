@@ -98,7 +98,7 @@ class TextMaskResult:
     @property
     def union(self) -> np.ndarray:
         """(H, W) bool: everything that was found."""
-        return self.masks.any(0)
+        return np.any(self.masks, 0)
 
     def to_rle(self) -> list[dict[str, Any]]:
         """The masks as COCO run-length codes, JSON-ready."""

@@ -44,9 +44,10 @@ def tight_boxes(grids: np.ndarray) -> np.ndarray:
     Raises:
         CodecError: an empty grid.
     """
-    rows, columns = grids.any(2), grids.any(1)
-    if not rows.any(1).all():
-        raise CodecError(f"grid {int((~rows.any(1)).argmax())} is empty: it has no box")
+    rows, columns = np.logical_or.reduce(grids, axis=2), np.logical_or.reduce(grids, axis=1)
+    full = np.logical_or.reduce(rows, axis=1)
+    if not full.all():
+        raise CodecError(f"grid {int(full.argmin())} is empty: it has no box")
     boxes = np.empty((len(grids), 4), np.int64)
     boxes[:, 0], boxes[:, 1] = columns.argmax(1), rows.argmax(1)
     boxes[:, 2] = columns.shape[1] - columns[:, ::-1].argmax(1)

@@ -91,6 +91,29 @@ def scatter_chart(
     return _saved(figure, path)
 
 
+def trade_chart(
+    path: str | Path, panels: Mapping[str, Mapping[str, tuple[float, float]]], *, labels: Sequence[str]
+) -> Path:
+    """What is paid against what is got: a panel for each group, a named point for each choice, cost on a log scale.
+
+    Args:
+        path: PNG to write. panels: title -> name -> x (above 0) and y. labels: of the two axes.
+    """
+    figure, first = _figure(7.5, 2.6 * len(panels) + 0.4)
+    first.remove()
+    names = list(dict.fromkeys(name for points in panels.values() for name in points))
+    for (title, points), axes in zip(panels.items(), figure.subplots(len(panels), squeeze=False)[:, 0], strict=True):
+        for name, (x, y) in points.items():
+            axes.scatter(x, y, s=28, color=_rgb(names.index(name)), label=_literal(name))
+        axes.set(xscale="log", ylabel=labels[1])
+        axes.set_title(_literal(title), fontsize=9)
+        axes.margins(x=0.1, y=0.2)
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+    axes.set_xlabel(labels[0])
+    return _saved(figure, path)
+
+
 def _figure(width: float, height: float) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

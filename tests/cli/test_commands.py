@@ -26,6 +26,8 @@ COMMANDS = (
     ["data", "show"],
     ["data", "export"],
     ["models", "list"],
+    ["textmask", "ceiling"],
+    ["textmask", "show"],
 )
 
 

@@ -14,6 +14,8 @@ CASES = [
     ("bsd_bricks", {"labels": LABELS, "may_refuse": False}, {}),
     ("bsd_bricks", {"most": 2}, {"roi": True, "row_sep": ""}),
     ("canvas", {"labels": LABELS}, {}),
+    ("bsd_bricks", {"preamble": True}, {}),
+    ("canvas", {"preamble": True, "may_refuse": False, "labels": LABELS}, {}),
     ("bsd", {"labels": LABELS}, {}),
     ("isd_rrle", {"labels": LABELS}, {}),
     ("isd_rrle", {"labels": ["cat"]}, {"lead_in": "Here it is."}),
@@ -60,7 +62,7 @@ def test_random_walks_end_in_exact_answers(kind, name, options, settings, reques
         is_exact(codec, tokenizer, walk(grammar, rng, budget=[least, least + 9, least + 300][turn % 3]))
 
 
-@pytest.mark.parametrize(("name", "options", "settings"), [CASES[0], CASES[3], CASES[5]])
+@pytest.mark.parametrize(("name", "options", "settings"), [CASES[0], CASES[3], CASES[4], CASES[7]])
 def test_random_walks_with_a_large_vocabulary(name, options, settings, gpt2_tokenizer):
     codec = get_codec(name, grid=16, **settings)
     grammar = constrain(codec, gpt2_tokenizer, **options).grammar
@@ -68,6 +70,38 @@ def test_random_walks_with_a_large_vocabulary(name, options, settings, gpt2_toke
     for _ in range(3):
         result = is_exact(codec, gpt2_tokenizer, walk(grammar, rng, budget=600))
         assert result.answer.raw_ids
+
+
+@pytest.mark.parametrize("preamble", [False, True])
+def test_text_of_spaces_alone_is_not_allowed_however_much_a_model_likes_them(preamble, brick_tokenizer):
+    grammar = constrain(get_codec("bsd_bricks", grid=2), brick_tokenizer, most=1, preamble=preamble).grammar
+    blank = int(grammar.vocabulary.blank[0])
+    state, ids = grammar.start(), []
+    while not grammar.is_final(state):
+        allowed = grammar.allowed(state)
+        ids.append(blank if blank in allowed else int(allowed[-1]))
+        state = grammar.advance(state, ids[-1])
+    # All but the last token of each free text, and three in the box.
+    assert ids.count(blank) == 95 * preamble + 63 + 3
+    is_exact(get_codec("bsd_bricks", grid=2), brick_tokenizer, ids)
+
+
+def test_a_preamble_is_read_back(brick_tokenizer):
+    codec = get_codec("bsd_bricks", grid=4)
+    grammar = constrain(codec, brick_tokenizer, labels=["cat"], preamble=True).grammar
+    for text in (
+        codec.encode(np.eye(4, dtype=bool)[None], ["cat"], preamble="It sits."),
+        "None.\n" + codec.encode(np.zeros((0, 4, 4), bool), []),
+    ):
+        state = grammar.start()
+        ids = [*brick_tokenizer.encode(text, add_special_tokens=False), brick_tokenizer.eos_token_id]
+        for token in ids:
+            state = grammar.advance(state, token)
+            assert state is not None, text
+        assert grammar.is_final(state) and is_exact(codec, brick_tokenizer, ids).answer.preamble in (
+            "It sits.",
+            "None.",
+        )
 
 
 def test_any_size_of_box_is_filled(brick_tokenizer):
