@@ -195,7 +195,7 @@ class BoxPerceiver:
         with self.autocast():
             writing = self.writing(samples)
             answers = [
-                write_after(self.model.base, seen.prefix, self.tail(sample), writing=writing) for sample in samples
+                write_after(self.model.base, seen.prefix, ids=self.tail(sample), writing=writing) for sample in samples
             ]
             read = self.read(answers, samples)
         return LookedBoxes(WrittenBatch({}, None, 0, list(samples)), read, time.perf_counter() - started)

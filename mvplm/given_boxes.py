@@ -57,7 +57,7 @@ def _read(perceiver: Any, asked: "Sequence[_GivenBoxes]", *, seen: Any) -> list[
     if seen is not None:
         return [
             read_after(
-                perceiver.model.base, seen.prefix, perceiver.tail(entry.sample), answer=entry.ids, writing=writing
+                perceiver.model.base, seen.prefix, ids=perceiver.tail(entry.sample), answer=entry.ids, writing=writing
             )
             for entry in asked
         ]

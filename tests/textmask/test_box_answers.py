@@ -97,7 +97,7 @@ def test_what_is_learned_is_inside_the_grammar(tokenizer):
     assert constraint.forced(ids[:start])[:3] == ids[start : start + 3]
 
 
-@pytest.mark.parametrize("wrong", ['[{"bbox_2d": [5, 2, 5', '[{"bbox_2d": [5, 2, 6, 1]', '[{"bbox_2d": [1001', "[] "])
+@pytest.mark.parametrize("wrong", ['[{"bbox_2d": [5, 2, 5, ', '[{"bbox_2d": [5, 2, 6, 1]', '[{"bbox_2d": [1001', "[] "])
 def test_wrong_orders_and_ranges_are_outside(tokenizer, wrong: str):
     constraint = constrain_boxes(tokenizer.tokenizer, mask_tokens=MASK_TOKENS, ends=[0])
     state = constraint.grammar.start()

@@ -116,7 +116,8 @@ class StateCapture:
         """(B, T) ids that the language model has read."""
         return torch.cat(self._calls, dim=1)
 
-    def _on_ids(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _on_ids(self, *call: Any) -> None:
+        _, args, kwargs = call
         ids = kwargs.get("input_ids", args[0] if args else None)
         if ids is None:
             raise ValueError("states are found by ids: call the model with input_ids, not with embeddings")
@@ -131,7 +132,8 @@ class StateCapture:
             self._image_rows, self._mask_rows = ([[] for _ in range(len(ids))] for _ in range(2))
         self._calls.append(ids)
 
-    def _on_visual(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def _on_visual(self, *call: Any) -> None:
+        _, args, kwargs, output = call
         self.visual_calls += 1
         grids = kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]
         if bool((grids[:, 0] != 1).any()):
@@ -141,7 +143,8 @@ class StateCapture:
         # get_image_features later puts other tensors into the same output object.
         self._levels = visual_levels(output)
 
-    def _on_states(self, _: nn.Module, __: tuple[Any, ...], states: Tensor) -> None:
+    def _on_states(self, *call: Any) -> None:
+        states: Tensor = call[-1]
         for row, (ids, own) in enumerate(zip(self._calls[-1], states, strict=True)):
             self._image_rows[row].append(own[ids == self.image_id])
             self._mask_rows[row].append(own[ids == self.mask_id])

@@ -76,7 +76,7 @@ def write_boxes(model: Any, inputs: Mapping[str, Any], *, writing: Writing) -> l
     """
     with StateCapture(model, mask_id=writing.mask_id) as capture:
         if writing.constraint is not None and len(inputs["input_ids"]) == 1 and not writing.sampling:
-            answers = [_jump(model, inputs["input_ids"], dict(inputs), writing=writing)]
+            answers = [_jump(model, inputs["input_ids"], inputs=dict(inputs), writing=writing)]
         else:
             answers = _generate(model, inputs, writing=writing)
     return _joined(answers, capture)
@@ -118,7 +118,7 @@ def _cut(written: Written, most: int) -> Written:
     return Written(written.ids[:most], written.log_probs[:most], written.free[:most], finished)
 
 
-def _jump(model: Any, input_ids: Tensor, inputs: dict[str, Any], *, writing: Writing, cache: Any = None) -> Written:
+def _jump(model: Any, input_ids: Tensor, *, inputs: dict[str, Any], writing: Writing, cache: Any = None) -> Written:
     assert writing.constraint is not None
     inputs.pop("input_ids", None)
     # One row has no padding, and later calls are shorter than a mask of the first.
@@ -170,7 +170,7 @@ def read_prefix(model: nn.Module, inputs: Mapping[str, Any], *, length: int, mas
 
 
 @torch.inference_mode()
-def write_after(model: nn.Module, prefix: Prefix, ids: Sequence[int], *, writing: Writing) -> WrittenBoxes:
+def write_after(model: nn.Module, prefix: Prefix, *, ids: Sequence[int], writing: Writing) -> WrittenBoxes:
     """The answer to one question about an image that has been read.
 
     Args:
@@ -182,7 +182,7 @@ def write_after(model: nn.Module, prefix: Prefix, ids: Sequence[int], *, writing
     with StateCapture(model, mask_id=writing.mask_id, images=[prefix.image]) as capture:
         cache = copy.deepcopy(prefix.cache)
         if writing.constraint is not None:
-            answer = _jump(model, pending, {}, writing=writing, cache=cache)
+            answer = _jump(model, pending, inputs={}, writing=writing, cache=cache)
         else:
             answer = _step(model, pending, writing=writing, cache=cache)
     return _joined([answer], capture)[0]
@@ -190,7 +190,7 @@ def write_after(model: nn.Module, prefix: Prefix, ids: Sequence[int], *, writing
 
 @torch.inference_mode()
 def read_after(
-    model: nn.Module, prefix: Prefix, ids: Sequence[int], *, answer: Sequence[int], writing: Writing
+    model: nn.Module, prefix: Prefix, *, ids: Sequence[int], answer: Sequence[int], writing: Writing
 ) -> WrittenBoxes:
     """An answer that is given, read after an image that has been read.
 

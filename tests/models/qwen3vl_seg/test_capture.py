@@ -129,7 +129,7 @@ def test_a_prefix_that_was_read_once_serves_other_questions(base):
     prefix = read_prefix(base, batch([prompt(0, [7])], images()[:1]), length=len(prompt(0, [])), mask_id=MASK)
     write_boxes(base, batch([prompt(1, [7])], images()[1:]), writing=writing(3))
     for tail, expected in zip(([7, 8], [9]), whole, strict=True):
-        found = write_after(base, prefix, tail, writing=writing())
+        found = write_after(base, prefix, ids=tail, writing=writing())
         assert found.written.ids == expected.written.ids
         assert torch.allclose(found.mask_states, expected.mask_states, atol=1e-5, rtol=0)
         assert found.image is prefix.image
