@@ -15,10 +15,10 @@ from mvplm.models.qwen3vl_seg.parse import ParsedBoxes, parse_boxes
 from mvplm.models.qwen3vl_seg.recover import only_answer
 from mvplm.models.qwen3vl_seg.writing import WrittenBoxes
 from mvplm.models.text_mask.reading import BOX_TASKS, Asked, panoptic_map, place_of_label, semantic_map
-from mvplm.models.text_mask.scores import mean_score
 from mvplm.prompts.box_masks import MASK_TOKEN
 from mvplm.structures import BoxFormat, Instances, Perception, convert_boxes
 from mvplm.structures.written import WrittenAnswer
+from mvplm.textmask.confidence import brick_scores
 
 # Private-use letters: a mask token that is told apart from others, and one that was only spelled.
 _NUMBERED, _SPELLED = re.compile(re.escape(MASK_TOKEN) + "\ue000(\\d+)\ue001"), "<mask_token\ue002>"
@@ -106,7 +106,8 @@ def decode_answers(
     found = []
     for row, answer in enumerate(answers):
         written = answer.written
-        sure = mean_score([p for p, free in zip(written.log_probs, written.free, strict=True) if free])
+        free = [p for p, free in zip(written.log_probs, written.free, strict=True) if free]
+        sure = brick_scores(free, [1] * len(free)).mask_score
         found.append(
             ReadBoxes(
                 texts[row],

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mvplm.models.qwen3vl_seg.capture import ImageStates, StateCapture, base_of
-from mvplm.models.text_mask.writing import ChoiceRecorder, Written
+from mvplm.models.qwen3vl_seg.recording import ChoiceRecorder
+from mvplm.models.text_mask.writing import Written
 from mvplm.structures.choices import near_matches
 from mvplm.textmask.jump_ahead import generate_with_jumps
 from mvplm.textmask.processor import ConstrainedLogits
