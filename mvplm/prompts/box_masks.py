@@ -57,10 +57,21 @@ _REPLACED = {'"': "'", "\\": "/", "<": "", ">": ""}
 _ROUNDING = 1e-3
 
 
-def clean_label(text: str, counts: "Counter[str] | None" = None) -> str:
-    """A label or description as it may stand inside an answer: no quotes, backslashes, angles or line breaks.
+def safe_text(text: str) -> str:
+    """Text as it may stand inside an answer, maybe nothing of it: no quotes, backslashes, angles or line breaks.
 
     NFC, whitespace collapsed, ``"`` becomes ``'``, a backslash becomes ``/``, angles and control characters go.
+    """
+    replaced = "".join(_REPLACED.get(letter, letter) for letter in _normal(text) if letter.isprintable())
+    return " ".join(replaced.split())
+
+
+def _normal(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def clean_label(text: str, counts: "Counter[str] | None" = None) -> str:
+    """A label or description as it may stand inside an answer, see :func:`safe_text`.
 
     Args:
         text: any text.
@@ -69,9 +80,7 @@ def clean_label(text: str, counts: "Counter[str] | None" = None) -> str:
     Raises:
         ValueError: nothing visible is left.
     """
-    normal = " ".join(unicodedata.normalize("NFC", text).split())
-    cleaned = "".join(_REPLACED.get(letter, letter) for letter in normal if letter.isprintable())
-    cleaned = " ".join(cleaned.split())
+    normal, cleaned = _normal(text), safe_text(text)
     if not cleaned:
         raise ValueError(f"a label or description must not be empty, got {text!r}")
     if counts is not None:

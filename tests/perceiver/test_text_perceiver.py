@@ -17,7 +17,7 @@ from mvplm.prompts.chat import ChatFrame
 from mvplm.questions import Question
 from mvplm.structures.written import Turn
 from mvplm.text_mask_files import load_text_perceiver
-from mvplm.text_perceiver import TextPerceiver, _record
+from mvplm.text_perceiver import TextPerceiver, record_of
 
 SIZE = (96, 80)
 
@@ -99,7 +99,7 @@ def test_random_weights_always_give_answers_that_can_be_read(kind: str, codec: s
 def test_a_plain_question_is_asked_as_it_is_and_answered_in_words(perceiver: TextPerceiver):
     answer = perceiver.predict(picture(), text="How many stars?", task="vqa")
     assert (answer.caption, answer.written.status) == (answer.written.text, "ok")
-    asked = perceiver.mapper("vqa")(_record(picture(), Question(expression="How many stars?"), task="vqa"))
+    asked = perceiver.mapper("vqa")(record_of(picture(), Question(expression="How many stars?"), task="vqa"))
     assert asked.turns == (Turn("How many stars?"),)
 
 

@@ -9,10 +9,11 @@ from mvplm.data.ors.callables import VERDICTS
 from mvplm.data.ors.fragments import merge_fragments
 from mvplm.data.ors.instances import Box, Grounded, duplicates, suppress
 from mvplm.data.ors.shards import UnreadableError
-from mvplm.data.ors.texts import CATEGORY_PROMPT, clean_text
+from mvplm.data.ors.texts import CATEGORY_PROMPT
 from mvplm.data.ors.words import normalise_tag
 from mvplm.data.ors.work import Found, Work
 from mvplm.evaluation.box_accuracy import box_iou
+from mvplm.prompts.box_masks import safe_text
 from mvplm.structures.masks import encode_mask, tight_box
 
 
@@ -57,7 +58,7 @@ class Tag:
         given = list(work.ask("tagger")) if work.items else []
         found = Found(len(given))
         for raw, _ in given:
-            tag = normalise_tag(clean_text(raw))
+            tag = normalise_tag(safe_text(raw))
             if not tag or tag in found.out:
                 found.reject("repeated" if tag else "empty", tag=tag)
             else:
@@ -217,7 +218,7 @@ class Verify:
             if against is None:
                 found.out.append(one)
             else:
-                told = clean_text(str(verdict.get("reason", "")))
+                told = safe_text(str(verdict.get("reason", "")))
                 found.reject(against, label=one["label"], box=one["box"], told=told, mask=one["mask"])
         return found
 
@@ -237,7 +238,7 @@ class CategorySamples:
             sample = make_sample(work, mine, kind=kind, instruction=CATEGORY_PROMPT.format(text=label), name=label)
             if "captioner" in work.tools.callables:
                 caption = work.ask("captioner", label, instances=[_box(one) for one in mine])
-                sample["caption"] = clean_text(caption)
+                sample["caption"] = safe_text(caption)
                 found.counts["cleaned"] += sample["caption"] != caption
             found.out.append(sample)
         return found

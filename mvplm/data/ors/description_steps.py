@@ -1,9 +1,10 @@
 """The steps of SA1B-DeRS: from verified objects to samples "the object that a sentence describes"."""
 
 from mvplm.data.ors.category_steps import make_sample
-from mvplm.data.ors.texts import DESCRIPTION_PROMPT, clean_text, reasons_against
+from mvplm.data.ors.texts import DESCRIPTION_PROMPT, reasons_against
 from mvplm.data.ors.work import Found, Work
 from mvplm.evaluation.box_accuracy import box_iou
+from mvplm.prompts.box_masks import safe_text
 from mvplm.structures.masks import mask_area
 
 
@@ -18,7 +19,7 @@ class Describe:
         found = Found(len(work.items))
         for one in work.items:
             given = work.ask("describer", work.overlay(one), box=tuple(one["box"]), label=one["label"])
-            text = clean_text(given)
+            text = safe_text(given)
             found.counts["cleaned"] += text != given
             found.out.append({**one, "text": text})
         return found

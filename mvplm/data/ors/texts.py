@@ -1,20 +1,14 @@
-"""Instructions and descriptions: wordings, clean texts, and which descriptions can be used."""
+"""Instructions and descriptions: wordings, and which descriptions can be used."""
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
 from mvplm.data.ors.config import OrsConfig
+from mvplm.prompts.box_masks import QUESTIONS
 
-CATEGORY_PROMPT = (
-    'Locate and segment every instance that belongs to the following categories "{text}", report bbox coordinates and '
-    "masks in JSON format."
-)
-DESCRIPTION_PROMPT = (
-    'Locate and segment the object that matches the description "{text}", report bbox coordinates and masks in JSON '
-    "format."
-)
+CATEGORY_PROMPT = QUESTIONS["category"].replace("{classes}", "{text}")
+DESCRIPTION_PROMPT = QUESTIONS["description"]
 REASONS = ("length", "brackets", "given_away", "repeated")
 """Why a description is dropped."""
 
@@ -24,12 +18,6 @@ _PROMPTS = tuple(
 )
 _NUMBER_IN_BRACKETS = re.compile(r"\[[^\]]*\d[^\]]*\]")
 _GIVEN_AWAY = re.compile(r"\b(mask|overlay|highlighted|bounding box|blue region)(s|es)?\b", re.IGNORECASE)
-
-
-def clean_text(text: str) -> str:
-    """Unicode NFC, single spaces, and without what would break a line of JSON or look like a token: ``" \\ < >``."""
-    clean = unicodedata.normalize("NFC", text).replace('"', "'").replace("\\", "/")
-    return " ".join(re.sub("[<>]", "", clean).split())
 
 
 def plain_text(instruction: str) -> str:
