@@ -106,7 +106,7 @@ def estimate(config: Config, *, processes: int = 1) -> DryRun:
         ValueError: a model that writes masks whose base is not on this machine.
     """
     if config.system == "text4seg":
-        from mvplm.text_dry_run import estimate_text_run
+        from mvplm.text4seg.dry_run import estimate_text_run
 
         return estimate_text_run(config, processes=processes)
     notes: list[str] = []

@@ -51,15 +51,15 @@ def load(
         local_files_only: never use the network; pass False to allow a download from the Hub.
 
     Returns:
-        A :class:`Perceiver`, a :class:`mvplm.text_perceiver.TextPerceiver` or a
-        :class:`mvplm.box_perceiver.BoxPerceiver`, which answer the same questions.
+        A :class:`Perceiver`, a :class:`mvplm.text4seg.perceiver.TextPerceiver` or a
+        :class:`mvplm.qwen3vl_seg.perceiver.BoxPerceiver`, which answer the same questions.
 
     Raises:
         ValueError: nothing of that name; the message lists what is shipped.
     """
-    from mvplm.box_mask_files import SYSTEM, is_box_directory, load_box_perceiver, load_box_system
     from mvplm.pretrained import load_perceiver
-    from mvplm.text_mask_files import SYSTEMS, is_text_directory, load_system, load_text_perceiver
+    from mvplm.qwen3vl_seg.files import SYSTEM, is_box_directory, load_box_perceiver, load_box_system
+    from mvplm.text4seg.files import SYSTEMS, is_text_directory, load_system, load_text_perceiver
 
     if model is not None:
         check_choice("system", str(name), choices=(*SYSTEMS, SYSTEM))

@@ -19,7 +19,6 @@ from mvplm.build_training import (
     build_weights,
 )
 from mvplm.config import Config, to_yaml
-from mvplm.details import Details
 from mvplm.engine import (
     CheckpointHook,
     CheckpointStore,
@@ -41,9 +40,10 @@ from mvplm.engine import (
     started_again,
 )
 from mvplm.evaluation import print_metrics, write_metrics, write_tables
-from mvplm.evaluation_sets import PREDICTIONS, data_of, evaluate_sets, joined_metrics, protocol_of
 from mvplm.fingerprint import check_fingerprint
 from mvplm.initial import load_initial_weights
+from mvplm.measuring.details import Details
+from mvplm.measuring.sets import PREDICTIONS, data_of, evaluate_sets, joined_metrics, protocol_of
 from mvplm.perceiver import Perceiver
 from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver, starting_weights
 from mvplm.prompts import PromptTokenizer
@@ -68,11 +68,11 @@ def run_training(
         ValueError: the output directory holds another run, or there is nothing to resume.
     """
     if config.system == "text4seg":
-        from mvplm.text_mask_runs import run_text_training
+        from mvplm.text4seg.runs import run_text_training
 
         return run_text_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
     if config.system == "qwen3vl_seg":
-        from mvplm.box_mask_runs import run_box_training
+        from mvplm.qwen3vl_seg.runs import run_box_training
 
         return run_box_training(config, resume=resume, overwrite=overwrite, hooks=hooks)
     out = Path(config.train.output)
@@ -246,11 +246,11 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Any:
     The network of a checkpoint is that of ``config`` (see ``evaluation_config``).
     """
     if config.system == "text4seg":
-        from mvplm.text_mask_runs import load_text_for_evaluation
+        from mvplm.text4seg.runs import load_text_for_evaluation
 
         return load_text_for_evaluation(config, weights)
     if config.system == "qwen3vl_seg":
-        from mvplm.box_mask_loading import load_box_for_evaluation
+        from mvplm.qwen3vl_seg.loading import load_box_for_evaluation
 
         return load_box_for_evaluation(config, weights)
     source = Path(weights or config.train.output)

@@ -19,7 +19,7 @@ LEVELS = {
     **dict.fromkeys(("prompts", "textmask", "losses", "postprocess", "evaluation", "visualize", "interop"), 1),
     **dict.fromkeys(("data", "models", "engine"), 2),
     **dict.fromkeys((path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"), 3),
-    **dict.fromkeys(("label", "analysis"), 3),
+    **dict.fromkeys(("label", "analysis", "measuring", "text4seg", "qwen3vl_seg"), 3),
     **dict.fromkeys(("cli", "tools"), 4),
 }
 MAX_FILE, MAX_FUNCTION, MAX_PARAMETERS, FREE_POSITIONS, MAX_TUPLE = 400, 60, 10, 2, 2
@@ -170,7 +170,7 @@ def imported_rooms(path: Path) -> Iterator[tuple[int, str]]:
 
 # Convenience methods of results call upwards, inside the function only: a drawing or a foreign format on request.
 UPWARD_ON_CALL = {("structures", "visualize"), ("structures", "interop")}
-# The files of level 3 stand directly in the package and know one another: loading a model builds it.
+# What is on level 3 knows one another: loading a model builds it.
 TOP = 3
 
 

@@ -10,7 +10,7 @@ from mvplm.data.catalog import get_dataset
 from mvplm.data.coco_writer import write_coco_folder
 from mvplm.data.panoptic_files import PanopticAnswer, PanopticFile, PanopticWriter
 from mvplm.evaluation.truth import true_mask, true_panoptic, true_semantic
-from mvplm.scoring import ScoredData, score_predictions
+from mvplm.measuring.scoring import ScoredData, score_predictions
 from mvplm.structures.masks import decode_mask, encode_mask
 
 NUM = 3

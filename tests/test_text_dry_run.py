@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from oracles.text_mask_runs import run_config, save_base
 
-from mvplm.build_text_mask import build_text_mask
 from mvplm.dry_run import estimate, format_estimate
+from mvplm.text4seg.build import build_text_mask
 
 
 def test_adapters_on_a_base_that_is_never_loaded(tmp_path: Path):

@@ -11,7 +11,7 @@ import torch
 from mvplm.data.streamed_list import Share
 from mvplm.evaluation import make_evaluator
 from mvplm.heap import EVERY, trim_heap
-from mvplm.saved_predictions import PredictionSaver
+from mvplm.measuring.saved_predictions import PredictionSaver
 from mvplm.structures import (
     Annotation,
     Expression,

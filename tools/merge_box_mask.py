@@ -13,8 +13,8 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="directory of the run, with its config.yaml and checkpoints")
     parser.add_argument("out", type=Path, help="folder to write into")
     arguments = parser.parse_args()
-    from mvplm.box_mask_merging import merge_box_mask
     from mvplm.config import load_config
+    from mvplm.qwen3vl_seg.merging import merge_box_mask
 
     print(merge_box_mask(load_config(arguments.run / "config.yaml"), arguments.out, weights=arguments.run))
 

@@ -16,7 +16,7 @@ from mvplm.data.prediction_files import ReferringFile
 from mvplm.evaluation import ReferringIoU
 from mvplm.evaluation.box_accuracy import box_iou
 from mvplm.evaluation.truth import true_mask, true_masks, true_panoptic, true_semantic
-from mvplm.scorers import DetectionScorer, ReferringScorer, SemanticScorer
+from mvplm.measuring.scorers import DetectionScorer, ReferringScorer, SemanticScorer
 from mvplm.structures import (
     Expression,
     Instances,

@@ -10,7 +10,7 @@ from mvplm.analysis.judged import Confusion, vocabulary_of
 from mvplm.analysis.matches import IOU, Matches
 from mvplm.analysis.results import ScoredSet
 from mvplm.evaluation import Table
-from mvplm.scorers import DetectionScorer
+from mvplm.measuring.scorers import DetectionScorer
 from mvplm.visualize import Card, Section, Sheet, bar_chart, heat_map, line_chart, scatter_chart
 
 _NAMES, _PAIRS, _CURVES, _BARS, _POINTS = 20, 20, 8, 40, 5000

@@ -11,7 +11,7 @@ from mvplm.analysis.results import ScoredSet
 from mvplm.data.panoptic_files import PanopticFile
 from mvplm.data.prediction_files import SemanticFile
 from mvplm.evaluation.named import named_by_image
-from mvplm.scorers import DetectionScorer, SemanticScorer
+from mvplm.measuring.scorers import DetectionScorer, SemanticScorer
 from mvplm.structures import Vocabulary
 
 _BY_PICTURE = {

@@ -10,7 +10,7 @@ import numpy as np
 
 from mvplm.evaluation import DetectionRules
 from mvplm.evaluation.truth import scored_classes, true_objects
-from mvplm.scorers import DetectionScorer
+from mvplm.measuring.scorers import DetectionScorer
 from mvplm.structures import Record
 
 IOU = 0.5

@@ -10,10 +10,10 @@ from typing import Any
 from mvplm.data.prediction_files import PredictionFile
 from mvplm.evaluation import Protocol
 from mvplm.evaluation.naming import short_names
-from mvplm.reopening import SavedSet, reopen
-from mvplm.scored_data import ScoredData
-from mvplm.scorers import Scorer
-from mvplm.scoring import file_hashes, make_scorer, predictions_hash, score_records
+from mvplm.measuring.reopening import SavedSet, reopen
+from mvplm.measuring.scored_data import ScoredData
+from mvplm.measuring.scorers import Scorer
+from mvplm.measuring.scoring import file_hashes, make_scorer, predictions_hash, score_records
 from mvplm.structures import Record
 
 

@@ -192,7 +192,7 @@ def masks(
     from mvplm.box_masks import boxes_to_masks
     from mvplm.data.catalog import get_dataset
     from mvplm.data.options import parse_options
-    from mvplm.evaluation_sets import progress_bar
+    from mvplm.measuring.sets import progress_bar
     from mvplm.perceiver import load
 
     given = parse_options(options or [])

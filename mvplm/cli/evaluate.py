@@ -65,7 +65,7 @@ def evaluate(
 def _measure(
     config_file: Path, overrides: list[str], *, weights: str | None, limit: int, out: Path, **more: Any
 ) -> None:
-    from mvplm.evaluation_config import evaluation_config
+    from mvplm.measuring.config import evaluation_config
 
     config = evaluation_config(config_file, overrides, weights=weights)
 
@@ -80,7 +80,7 @@ def _score(
     files: list[Path], data: str, *, metrics: str, options: list[str], limit: int, out: Path, **more: Any
 ) -> None:
     from mvplm.data.options import parse_options
-    from mvplm.scoring import ScoredData, score_predictions
+    from mvplm.measuring.scoring import ScoredData, score_predictions
 
     names = [name.strip() for name in metrics.split(",") if name.strip()]
     truth = ScoredData(data, parse_options(options), limit)

@@ -24,7 +24,7 @@ def export_msswift(
     """Write a data set as questions and answers: records.jsonl, msswift.jsonl, new_tokens.txt and launch.sh."""
     from mvplm.data.options import parse_options
     from mvplm.interop.msswift import TOKENS_WARNING
-    from mvplm.mask_export import export_msswift as write
+    from mvplm.text4seg.export import export_msswift as write
 
     given = parse_options(options or [])
     counts = write(name, out, form=form, codec=codec, grid=grid or None, options=given, split=split)

@@ -86,7 +86,7 @@ def _held_out(names: Sequence[str], root: Path | None) -> dict[str, set[str]]:
     from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset
     from mvplm.data.leaks import held_out_pictures
     from mvplm.data.views import pictures
-    from mvplm.suites import list_benchmarks
+    from mvplm.measuring.suites import list_benchmarks
 
     folder = datasets_root(root)
     if names:
@@ -102,7 +102,7 @@ def _held_out(names: Sequence[str], root: Path | None) -> dict[str, set[str]]:
 def _sets(benchmark: str) -> list[str]:
     """Names of the data sets of an evaluation file; one for all parts of ORS-Bench."""
     from mvplm.config.tree import read_layers
-    from mvplm.suites import benchmark_file
+    from mvplm.measuring.suites import benchmark_file
 
     layers = read_layers(benchmark_file(benchmark), [])
     sets = [entry["dataset"] for layer in layers for entry in layer.tree["eval"]["sets"].values()]

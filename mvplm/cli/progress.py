@@ -11,7 +11,7 @@ WAIT = 2.0
 @contextmanager
 def late_bar(total: int, description: str) -> Iterator[Callable[[int], None]]:
     """A bar on standard error from ``WAIT`` seconds on; yields a function that takes the number of steps done."""
-    from mvplm.evaluation_sets import progress_bar
+    from mvplm.measuring.sets import progress_bar
 
     started = time.monotonic()
     with ExitStack() as shown:

@@ -10,7 +10,7 @@ import typer
 from mvplm.cli.guard import say
 
 if TYPE_CHECKING:
-    from mvplm.suites import Planned
+    from mvplm.measuring.suites import Planned
 
 COMMAND, OPTION, LIST = "evaluate-suite", "--suite", "list"
 GENERAL, _BASE = "general", "box_mask.base="
@@ -49,7 +49,7 @@ def evaluate_suite(
     if suite == GENERAL:
         _compare(weights, overrides or [], out=out, limit=limit)
         return
-    from mvplm.suites import list_suites, load_suite, plan_suite, run_suite, suite_results
+    from mvplm.measuring.suites import list_suites, load_suite, plan_suite, run_suite, suite_results
 
     if suite == LIST:
         for name in list_suites():
@@ -66,7 +66,7 @@ def evaluate_suite(
         return
 
     from mvplm.engine import leave_processes, rank_and_world
-    from mvplm.suite_tables import build_tables, markdown
+    from mvplm.measuring.suite_tables import build_tables, markdown
 
     run_suite(plans, weights=weights, limit=limit, pictures=pictures)
     if rank_and_world()[0] == 0:
@@ -89,7 +89,7 @@ def _compare(weights: str, overrides: Sequence[str], *, out: Path | None, limit:
     if wrong := [item for item in overrides if not item.startswith(_BASE)]:
         raise ValueError(f"--suite general takes no setting {wrong[0]!r}, only {_BASE}DIRECTORY")
 
-    from mvplm.general import run_general
+    from mvplm.measuring.general import run_general
 
     base = overrides[-1].removeprefix(_BASE) if overrides else None
     results = run_general(weights, out=out, base=base, limit=limit)

@@ -72,7 +72,7 @@ def ceiling(
 def _measure(measured: "Ceiling", opened: dict[str, Sequence["Record"]], *, limit: int) -> bool:
     """Feed all records; False when Ctrl-C ended it after the first ones."""
     from mvplm.data.labelled_masks import labelled_masks
-    from mvplm.evaluation_sets import progress_bar
+    from mvplm.measuring.sets import progress_bar
 
     steps = [
         (name, place) for name, records in opened.items() for place in range(min(limit or len(records), len(records)))

@@ -11,7 +11,7 @@ from PIL import Image
 from mvplm.analysis import open_results
 from mvplm.analysis.judged import confusion_of, matches_of, picture_scores
 from mvplm.cli import main
-from mvplm.scoring import ScoredData, score_predictions
+from mvplm.measuring.scoring import ScoredData, score_predictions
 
 
 def swapped(image_id, name):

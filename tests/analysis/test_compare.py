@@ -7,7 +7,7 @@ from analysis.conftest import IMAGES, write_finds, write_maps
 
 from mvplm.analysis import compare_results
 from mvplm.cli import main
-from mvplm.scoring import ScoredData, score_predictions
+from mvplm.measuring.scoring import ScoredData, score_predictions
 
 
 def one_dog_lost(image_id, name):

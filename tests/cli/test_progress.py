@@ -16,7 +16,7 @@ def test_a_bar_appears_after_a_while_and_counts(wait: float, seen: list, monkeyp
         told.append((description, total))
         yield told.append
 
-    monkeypatch.setattr("mvplm.evaluation_sets.progress_bar", bar)
+    monkeypatch.setattr("mvplm.measuring.sets.progress_bar", bar)
     monkeypatch.setattr(progress, "WAIT", wait)
     with progress.late_bar(3, "all of it") as advance:
         for done in (1, 2, 3):

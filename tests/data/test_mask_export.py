@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mvplm.mask_export import export_msswift
 from mvplm.structures.masks import decode_mask
+from mvplm.text4seg.export import export_msswift
 from mvplm.textmask import get_codec
 
 OPTIONS = {"role": "referring", "num": 2, "seed": 1, "size": 96}

@@ -17,12 +17,12 @@ from mvplm.data.catalog import get_dataset
 from mvplm.data.datasets.category_tables import category_table
 from mvplm.data.datasets.ors import BUCKETS
 from mvplm.engine import CheckpointStore
-from mvplm.evaluation_config import evaluation_config
+from mvplm.measuring.config import evaluation_config
+from mvplm.measuring.suite_tables import NOT_MEASURED, build_tables, markdown, published
+from mvplm.measuring.suites import benchmark_file, list_benchmarks, list_suites, load_suite, plan_suite
 from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, find_model
 from mvplm.runs import load_for_evaluation
 from mvplm.structures.masks import encode_mask
-from mvplm.suite_tables import NOT_MEASURED, build_tables, markdown, published
-from mvplm.suites import benchmark_file, list_benchmarks, list_suites, load_suite, plan_suite
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = "mvplm-tiny-scenes"

@@ -12,9 +12,9 @@ from oracles.truth_teller import TruthTeller
 from mvplm.cli import main
 from mvplm.evaluation import check_comparable, protocols
 from mvplm.evaluation.naming import prefixed
+from mvplm.measuring.scoring import reopen, score_file
 from mvplm.perceiver import Perceiver
 from mvplm.runs import evaluate_perceiver, run_evaluation
-from mvplm.scoring import reopen, score_file
 from mvplm.structures import Perception
 
 MORE = {"num": 3, "size": 96}

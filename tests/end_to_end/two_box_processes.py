@@ -11,7 +11,6 @@ import torch
 from oracles.box_perceivers import box_config, tiny_box_perceiver
 from oracles.launching import leave
 
-from mvplm.build_box_training import build_guided_criterion, build_guided_weights
 from mvplm.data.box_questions import BoxQuestionMaker
 from mvplm.data.guided_boxes import BoxMix
 from mvplm.data.guided_mapper import GuidedCollate, GuidedMapper
@@ -19,6 +18,7 @@ from mvplm.data.scenes import SceneDataset
 from mvplm.engine import join_processes, rank_and_world
 from mvplm.engine.parallel import Replicated
 from mvplm.engine.step import TrainingStep
+from mvplm.qwen3vl_seg.build_training import build_guided_criterion, build_guided_weights
 
 CONFIG = box_config("box_mask.loss.crop_points=8")
 

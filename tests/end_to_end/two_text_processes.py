@@ -11,11 +11,11 @@ import torch
 from oracles.launching import leave
 from oracles.text_mask_runs import run_config
 
-from mvplm.build_text_mask import build_mask_mixture, build_text_mask
 from mvplm.engine import Hook, join_processes, rank_and_world, seed_everything
 from mvplm.engine.parallel import Replicated
 from mvplm.engine.step import TrainingStep
 from mvplm.runs import run_evaluation, run_training
+from mvplm.text4seg.build import build_mask_mixture, build_text_mask
 
 
 class StopAt(Hook):

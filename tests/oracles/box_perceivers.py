@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from mvplm.box_perceiver import BoxPerceiver
-from mvplm.build_box_mask import build_box_mask
 from mvplm.config import Config, load_config
 from mvplm.models.text_mask.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.qwen3vl_seg.build import build_box_mask
+from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 
 SMALL = (
     "system=qwen3vl_seg",

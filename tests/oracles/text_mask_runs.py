@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from mvplm.build_text_mask import build_text_mask
 from mvplm.config import Config, load_config
+from mvplm.text4seg.build import build_text_mask
 
 SETTINGS = (
     "system=text4seg",

@@ -9,13 +9,13 @@ import torch
 from oracles.box_perceivers import box_config, save_tiny_base, tiny_box_perceiver
 
 import mvplm
-from mvplm.box_perceiver import BoxPerceiver
-from mvplm.build_box_mask import build_box_mask
 from mvplm.models.qwen3vl_seg.reading import decode_answers, perceive_boxes, read_ids
 from mvplm.models.qwen3vl_seg.writing import WrittenBoxes
 from mvplm.models.text_mask.reading import Asked
 from mvplm.models.text_mask.writing import Written
 from mvplm.prompts.box_masks import answer_ids, format_boxes
+from mvplm.qwen3vl_seg.build import build_box_mask
+from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 from mvplm.structures import BoxPrompts
 
 SIZE = (70, 101)
@@ -127,7 +127,7 @@ def test_the_order_of_question_and_picture_changes_the_prompt():
     late = tiny_box_perceiver("box_mask.prompt_order=text_first")
     sample = late.mapper("referring")
     from mvplm.questions import Question
-    from mvplm.text_perceiver import record_of
+    from mvplm.text4seg.perceiver import record_of
 
     asked = sample(record_of(picture(), Question(expression="a star")))
     first, second = (p.collate([asked]).inputs["input_ids"][0].tolist() for p in (tiny_box_perceiver(), late))
@@ -190,7 +190,7 @@ def test_wrong_questions_name_what_would_be_right(perceiver: BoxPerceiver):
 
 def _record():
     from mvplm.questions import Question
-    from mvplm.text_perceiver import record_of
+    from mvplm.text4seg.perceiver import record_of
 
     return record_of(picture(), Question(expression="a"))
 

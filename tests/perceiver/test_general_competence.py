@@ -8,11 +8,11 @@ import pytest
 import torch
 from oracles.box_perceivers import save_tiny_base, tiny_box_perceiver
 
-from mvplm.build_text_mask import read_base
 from mvplm.cli import main
-from mvplm.general import model_pair, read_prompts, run_general
+from mvplm.measuring.general import model_pair, read_prompts, run_general
 from mvplm.models.qwen3vl_seg.drift import Drift, is_unwanted, measure_drift, summarise
 from mvplm.structures.written import Turn, WrittenSample
+from mvplm.text4seg.build import read_base
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,14 @@ from oracles.small_vlms import text_mask_parts
 from oracles.text_mask_runs import build_run, run_config, save_base
 
 import mvplm
-from mvplm.build_text_mask import TextMaskSystem, build_text_mask
 from mvplm.models.text_mask.reading import Asked, perceive_answer
 from mvplm.models.text_mask.writing import Written
 from mvplm.prompts.chat import ChatFrame
 from mvplm.questions import Question
 from mvplm.structures.written import Turn
-from mvplm.text_mask_files import load_text_perceiver
-from mvplm.text_perceiver import TextPerceiver, record_of
+from mvplm.text4seg.build import TextMaskSystem, build_text_mask
+from mvplm.text4seg.files import load_text_perceiver
+from mvplm.text4seg.perceiver import TextPerceiver, record_of
 
 SIZE = (96, 80)
 

@@ -107,10 +107,10 @@ def _share(arguments: argparse.Namespace) -> Row:
     if arguments.shared is None:
         return Row(name, None, "%", "<= 10", "no --shared")
     import mvplm
-    from mvplm import evaluation_sets
     from mvplm.config import Config, EvalSetConfig
     from mvplm.evaluation import make_evaluator
-    from mvplm.saved_predictions import PredictionSaver
+    from mvplm.measuring import sets
+    from mvplm.measuring.saved_predictions import PredictionSaver
 
     measuring, answering = _Watch(), _Watch()
     perceiver: Any = mvplm.load(MODEL, device="cpu")
@@ -127,11 +127,11 @@ def _share(arguments: argparse.Namespace) -> Row:
     limit = 2 if arguments.quick else arguments.photos
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch.object(evaluation_sets, "make_evaluator", watched),
+        patch.object(sets, "make_evaluator", watched),
         patch.object(PredictionSaver, "write", measuring.around(PredictionSaver.write)),
         patch.object(PredictionSaver, "__exit__", measuring.around(PredictionSaver.__exit__)),
     ):
-        found = evaluation_sets.evaluate_sets(perceiver, config, limit=limit, predictions=Path(folder))
+        found = sets.evaluate_sets(perceiver, config, limit=limit, predictions=Path(folder))
     pictures = found["panoptic"].counts["images"]
     detail = (
         f"{MODEL}, {pictures} pictures, panoptic and instance: {measuring.seconds:.2f} s of measuring and writing, "

@@ -7,14 +7,14 @@ import pytest
 import torch
 from oracles.box_perceivers import box_config, tiny_box_perceiver
 
-from mvplm.box_mask_runs import load_start
-from mvplm.build_box_mask import BoxMaskSystem
-from mvplm.build_box_training import guided_optimizer_settings, set_trained, vision_prefix
 from mvplm.data.box_questions import BoxQuestionMaker
 from mvplm.data.guided_boxes import BoxMix
 from mvplm.data.guided_mapper import GuidedCollate, GuidedMapper
 from mvplm.engine.optim import parameter_groups
 from mvplm.losses.guided import GuidedCriterion, GuidedWeights
+from mvplm.qwen3vl_seg.build import BoxMaskSystem
+from mvplm.qwen3vl_seg.build_training import guided_optimizer_settings, set_trained, vision_prefix
+from mvplm.qwen3vl_seg.runs import load_start
 from mvplm.structures import Annotation, Expression, Record, Vocabulary
 from mvplm.structures.masks import encode_mask
 

@@ -22,14 +22,14 @@ from mvplm.data.prediction_files import (
 )
 from mvplm.data.preparation import sha256
 from mvplm.data.views import image_ids
-from mvplm.details import Details
 from mvplm.evaluation import Protocol, print_metrics, protocols, write_metrics, write_tables
 from mvplm.evaluation.naming import prefixed
 from mvplm.evaluation.referring import STATUSES
 from mvplm.heap import EVERY, trim_heap
-from mvplm.reopening import SavedSet, reopen
-from mvplm.scored_data import ScoredData
-from mvplm.scorers import DetectionScorer, PanopticScorer, ReferringScorer, Scorer, SemanticScorer
+from mvplm.measuring.details import Details
+from mvplm.measuring.reopening import SavedSet, reopen
+from mvplm.measuring.scored_data import ScoredData
+from mvplm.measuring.scorers import DetectionScorer, PanopticScorer, ReferringScorer, Scorer, SemanticScorer
 from mvplm.structures import Record, Vocabulary
 from mvplm.structures.choices import check_choice
 

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from mvplm.box_mask_files import PROCESSOR_DIR, is_box_directory, load_box_perceiver, placed
-from mvplm.box_perceiver import BoxPerceiver
-from mvplm.build_box_mask import build_box_mask
-from mvplm.build_text_mask import read_processor
 from mvplm.config import Config
 from mvplm.engine import load_weights, open_checkpoint
 from mvplm.pretrained import WEIGHTS_FILE
+from mvplm.qwen3vl_seg.build import build_box_mask
+from mvplm.qwen3vl_seg.files import PROCESSOR_DIR, is_box_directory, load_box_perceiver, placed
+from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
+from mvplm.text4seg.build import read_processor
 
 AVERAGE_FILE = "ema.safetensors"
 

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvplm.build_text_mask import TextMaskSystem, assemble, build_mask_mapper, build_text_mask, read_processor
 from mvplm.complexity import count_parameters
 from mvplm.config import Config, SourceConfig
 from mvplm.dry_run import DryRun, PartSize, SourceUse, open_source, samples_per_step
 from mvplm.engine import freeze
 from mvplm.structures import Record
+from mvplm.text4seg.build import TextMaskSystem, assemble, build_mask_mapper, build_text_mask, read_processor
 
 _WORD, _MOMENTS, _LOOKED_AT = 4, 8, 8
 _WORKSPACE = 1.5 * 2**30

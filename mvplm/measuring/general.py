@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from mvplm.box_mask_files import ADAPTER_DIR, load_box_perceiver, trained_beside_adapters
-from mvplm.box_perceiver import BoxPerceiver
-from mvplm.build_text_mask import read_base
 from mvplm.data.catalog import get_dataset
 from mvplm.data.images import load_image
 from mvplm.data.preparation import sha256
 from mvplm.evaluation import write_metrics
 from mvplm.models.qwen3vl_seg.drift import Drift, ModelPair, is_unwanted, measure_drift, summarise
 from mvplm.prompts.box_masks import MASK_TOKENS
+from mvplm.qwen3vl_seg.files import ADAPTER_DIR, load_box_perceiver, trained_beside_adapters
+from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 from mvplm.structures.written import Turn, WrittenSample
+from mvplm.text4seg.build import read_base
 
 NAME = "general"
 PROMPTS = Path(__file__).parent / "assets" / "general" / "prompts.jsonl"

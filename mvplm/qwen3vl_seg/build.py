@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import nn
 
-from mvplm.build_text_mask import read_base, read_processor
 from mvplm.config import Config, SmallVlmConfig
 from mvplm.data.written import WrittenCollate
 from mvplm.models.adapters import AdapterSettings
@@ -18,6 +17,7 @@ from mvplm.models.text_mask.small import SmallSizes, small_model, small_processo
 from mvplm.prompts.box_masks import MASK_TOKEN, QUESTIONS
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
+from mvplm.text4seg.build import read_base, read_processor
 
 _PICTURE_START = "<|vision_start|>"
 

@@ -27,7 +27,7 @@ class PredictionSaver:
         share: the process that writes.
 
     Attributes:
-        files: metric (see ``mvplm.scoring.METRICS``) -> file.
+        files: metric (see ``mvplm.measuring.scoring.METRICS``) -> file.
     """
 
     def __init__(

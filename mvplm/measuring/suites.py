@@ -11,7 +11,7 @@ from mvplm.config import Config, EvalSetConfig, config_hash
 from mvplm.config.tree import read_layers
 from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset
 from mvplm.engine import join_processes, open_checkpoint, rank_and_world
-from mvplm.evaluation_config import evaluation_config
+from mvplm.measuring.config import evaluation_config
 from mvplm.pretrained import WEIGHTS_FILE, find_model
 from mvplm.structures.choices import check_choice
 

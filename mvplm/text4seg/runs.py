@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mvplm.build_text_mask import TextMaskSystem, build_mask_mixture, build_text_mask, read_processor
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
 from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
 from mvplm.pretrained import WEIGHTS_FILE
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
-from mvplm.text_mask_files import PROCESSOR_DIR, is_text_directory, load_text_perceiver, placed
-from mvplm.text_perceiver import TextPerceiver
+from mvplm.text4seg.build import TextMaskSystem, build_mask_mixture, build_text_mask, read_processor
+from mvplm.text4seg.files import PROCESSOR_DIR, is_text_directory, load_text_perceiver, placed
+from mvplm.text4seg.perceiver import TextPerceiver
 
 AVERAGE_FILE = "ema.safetensors"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from mvplm.box_mask_files import MODEL_DIR
-from mvplm.box_mask_loading import load_box_for_evaluation
 from mvplm.config import Config
+from mvplm.qwen3vl_seg.files import MODEL_DIR
+from mvplm.qwen3vl_seg.loading import load_box_for_evaluation
 
 START_FILE = "start.safetensors"
 

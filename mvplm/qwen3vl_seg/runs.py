@@ -5,8 +5,11 @@ from pathlib import Path
 
 from torch import nn
 
-from mvplm.build_box_mask import build_box_mask
-from mvplm.build_box_training import (
+from mvplm.config import Config
+from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights
+from mvplm.pretrained import WEIGHTS_FILE
+from mvplm.qwen3vl_seg.build import build_box_mask
+from mvplm.qwen3vl_seg.build_training import (
     build_guided_criterion,
     build_guided_mixture,
     build_guided_weights,
@@ -14,11 +17,8 @@ from mvplm.build_box_training import (
     guided_trainer_settings,
     set_trained,
 )
-from mvplm.config import Config
-from mvplm.engine import Hook, Trainer, TrainSummary, freeze, load_weights
-from mvplm.pretrained import WEIGHTS_FILE
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
-from mvplm.text_mask_files import PROCESSOR_DIR
+from mvplm.text4seg.files import PROCESSOR_DIR
 
 ADAPTER_FILE = "adapter_config.json"
 MERGE = "merge them with tools/merge_box_mask.py, and name the result as box_mask.base"
@@ -47,7 +47,7 @@ def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tu
         system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
 
     def evaluate(_: nn.Module) -> Mapping[str, float]:
-        from mvplm.box_perceiver import BoxPerceiver
+        from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 
         return evaluate_perceiver(BoxPerceiver(system, config=config), config)
 

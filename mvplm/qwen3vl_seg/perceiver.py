@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvplm.build_box_mask import BoxMaskSystem
 from mvplm.config import Config
 from mvplm.config.base import near
 from mvplm.data.images import load_image
@@ -19,9 +18,10 @@ from mvplm.models.qwen3vl_seg.writing import Prefix, Writing, WrittenBoxes, read
 from mvplm.models.text_mask.reading import Asked
 from mvplm.prompts.box_masks import BOX_MASK_FORMS, FORM_OF_TASK, MASK_TOKENS
 from mvplm.questions import WORD_TASKS, Question, Request
+from mvplm.qwen3vl_seg.build import BoxMaskSystem
 from mvplm.structures import Perception, Vocabulary
 from mvplm.structures.written import WrittenAnswer, WrittenBatch, WrittenSample
-from mvplm.text_perceiver import record_of, stuff_names
+from mvplm.text4seg.perceiver import record_of, stuff_names
 from mvplm.textmask.processor import ConstrainedLogits, constrain_boxes
 
 TEXT_TASKS = ("referring", *(form for form in BOX_MASK_FORMS if form != "category"))
@@ -138,7 +138,7 @@ class BoxPerceiver:
     ) -> list[Perception]:
         """One batch of questions about pictures, or about the picture that was read."""
         if rows[0][1].boxes is not None:
-            from mvplm.given_boxes import perceive_given
+            from mvplm.qwen3vl_seg.given_boxes import perceive_given
 
             return perceive_given(self, rows, seen=seen)
         mapper = self.mapper(task)
@@ -266,7 +266,7 @@ class BoxPerceiver:
 
     def save(self, directory: str | Path) -> Path:
         """Write a directory for :func:`mvplm.load`: configuration, processor, decoder, weights or adapters."""
-        from mvplm.box_mask_files import save_box_perceiver
+        from mvplm.qwen3vl_seg.files import save_box_perceiver
 
         return save_box_perceiver(self, directory)
 

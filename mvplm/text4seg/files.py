@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from mvplm.build_text_mask import TextMaskSystem, assemble, build_text_mask, read_base, read_processor
 from mvplm.config import Config, load_config, to_yaml
 from mvplm.config.base import near
 from mvplm.engine import native_bf16
 from mvplm.prompts.mask_tasks import TEMPLATE_VERSION
-from mvplm.text_perceiver import TextPerceiver
+from mvplm.text4seg.build import TextMaskSystem, assemble, build_text_mask, read_base, read_processor
+from mvplm.text4seg.perceiver import TextPerceiver
 from mvplm.textmask.answer import TAGS
 from mvplm.textmask.bricks import BRICKS
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvplm.box_mask_files import is_box_directory
 from mvplm.config import Config, load_config
 from mvplm.config.tree import override_layers, read_layers
 from mvplm.engine import open_checkpoint
 from mvplm.pretrained import CONFIG_FILE, find_model
-from mvplm.text_mask_files import is_text_directory
+from mvplm.qwen3vl_seg.files import is_box_directory
+from mvplm.text4seg.files import is_text_directory
 
 _NETWORK = ("model", "behaviour", "system", "text_mask", "box_mask")
 

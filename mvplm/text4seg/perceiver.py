@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvplm.build_text_mask import TextMaskSystem, build_mask_mapper
 from mvplm.config import Config
 from mvplm.config.base import near
 from mvplm.data.images import load_image
@@ -22,6 +21,7 @@ from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS
 from mvplm.questions import WORD_TASKS, Question, Request
 from mvplm.structures import Exchange, Expression, Perception, Record, Vocabulary
 from mvplm.structures.written import AskedBatch, WrittenSample
+from mvplm.text4seg.build import TextMaskSystem, build_mask_mapper
 
 TEXT_TASKS = ("referring", *(form for form in FORMS if not form.startswith("semantic.")))
 """Tasks of ``predict(text=...)``."""
@@ -234,7 +234,7 @@ class TextPerceiver:
 
     def save(self, directory: str | Path) -> Path:
         """Write a directory for :func:`mvplm.load`: configuration, processor, weights or adapters, map of tokens."""
-        from mvplm.text_mask_files import save_text_perceiver
+        from mvplm.text4seg.files import save_text_perceiver
 
         return save_text_perceiver(self, directory)
 

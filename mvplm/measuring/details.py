@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mvplm.evaluation import Evaluator, Interval, Table
 from mvplm.evaluation.naming import short_names
-from mvplm.scorers import Scorer
+from mvplm.measuring.scorers import Scorer
 
 
 @dataclass

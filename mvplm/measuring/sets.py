@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mvplm.asking import Asking, asked_key
-from mvplm.box_evaluation import GivenBoxPerceiver
 from mvplm.build_training import open_records
 from mvplm.config import FORMS_OF_SYSTEM, Config, EvalSetConfig, config_hash
 from mvplm.data.box_questions import named_objects
@@ -17,7 +15,6 @@ from mvplm.data.catalog import get_dataset
 from mvplm.data.evaluation import EvaluationBatch, evaluation_batches
 from mvplm.data.streamed_list import Share
 from mvplm.data.views import RecordView
-from mvplm.details import Details
 from mvplm.engine import add_over_processes, rank_and_world, wait_for_processes
 from mvplm.evaluation import make_evaluator, protocols, set_averages
 from mvplm.evaluation.evaluators import Evaluator
@@ -25,9 +22,12 @@ from mvplm.evaluation.naming import prefixed
 from mvplm.evaluation.referring import STATUSES
 from mvplm.evaluation.referring_evaluator import ReferringEvaluator
 from mvplm.heap import EVERY, trim_heap
+from mvplm.measuring.asking import Asking, asked_key
+from mvplm.measuring.details import Details
+from mvplm.measuring.given_boxes import GivenBoxPerceiver
+from mvplm.measuring.saved_predictions import PredictionSaver
+from mvplm.measuring.scoring import vocabulary_hash
 from mvplm.perceiver import Perceiver
-from mvplm.saved_predictions import PredictionSaver
-from mvplm.scoring import vocabulary_hash
 from mvplm.structures import Record, Vocabulary
 from mvplm.textmask.result import STATUSES as WRITTEN_STATUSES
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from mvplm.build_box_mask import BoxMaskSystem
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, training_records
 from mvplm.config import Config
 from mvplm.data.box_questions import BoxQuestionMaker
@@ -15,6 +14,7 @@ from mvplm.losses.guided import GuidedCriterion, GuidedWeights
 from mvplm.models.qwen3vl_seg.capture import base_of
 from mvplm.models.qwen3vl_seg.model import Qwen3VLSeg
 from mvplm.prompts.box_masks import FORM_OF_TASK
+from mvplm.qwen3vl_seg.build import BoxMaskSystem
 
 
 def build_guided_criterion(config: Config) -> GuidedCriterion:

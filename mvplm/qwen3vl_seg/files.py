@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvplm.box_perceiver import BoxPerceiver
-from mvplm.build_box_mask import BoxMaskSystem, assemble_box_mask, build_box_mask
-from mvplm.build_text_mask import read_base, read_processor
 from mvplm.config import Config, load_config, to_yaml
 from mvplm.config.base import near
 from mvplm.engine import native_bf16
 from mvplm.models.qwen3vl_seg.capture import base_of
 from mvplm.prompts.box_masks import MASK_TOKENS, TEMPLATE_VERSION
+from mvplm.qwen3vl_seg.build import BoxMaskSystem, assemble_box_mask, build_box_mask
+from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
+from mvplm.text4seg.build import read_base, read_processor
 
 CONFIG_FILE, FORMAT_FILE, DECODER_FILE, TRAINED_FILE = (
     "config.yaml",

@@ -8,12 +8,12 @@ from typing import Any
 
 from mvplm.data.prediction_files import LIST_FILES, DetectionFile, PredictionFile, read_predictions
 from mvplm.evaluation import Protocol, protocols
-from mvplm.scored_data import ScoredData
+from mvplm.measuring.scored_data import ScoredData
 
 
 @dataclass(frozen=True)
 class SavedSet:
-    """One set of an evaluation, to be scored again with ``mvplm.scoring.score_file``.
+    """One set of an evaluation, to be scored again with ``mvplm.measuring.scoring.score_file``.
 
     Attributes:
         name: of the set.

@@ -1,0 +1,1 @@
+"""Measuring whole models: evaluation sets, suites of benchmarks, predictions of any system."""
