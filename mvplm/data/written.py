@@ -24,6 +24,7 @@ class WrittenCollate:
         processor: Hugging Face processor. tokenizer: its tokenizer, plain. frame: of its chat template.
         options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
         opening: id that begins a picture, in front of which the first question is put as well; None: only behind.
+        whole: questions with open answers, too, become whole rows; otherwise pictures they share are there once.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class WrittenCollate:
         frame: ChatFrame,
         options: dict[str, Any] | None = None,
         opening: int | None = None,
+        whole: bool = False,
     ) -> None:
         self.processor = processor
         self.tokenizer = tokenizer
         self.frame = frame
         self.options = dict(options or {})
         self.opening = opening
+        self.whole = whole
 
     def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch | AskedBatch:
         """The batch of B samples: with answers to learn from, or with questions to answer.
@@ -51,7 +54,7 @@ class WrittenCollate:
         answered = {sample.turns[-1].answer is not None for sample in samples}
         if len(answered) != 1:
             raise ValueError("a batch needs samples, either all with answers or all without")
-        return self._learned(samples) if answered == {True} else self._asked(samples)
+        return self._rows(samples) if self.whole or answered == {True} else self._asked(samples)
 
     def ask(self, samples: Sequence[WrittenSample], *, rows: Sequence[int]) -> AskedBatch:
         """Questions about pictures that are read already; ``rows``: the picture of every sample."""
@@ -64,7 +67,7 @@ class WrittenCollate:
         rows = [places.index(id(sample.image)) for sample in samples]
         return replace(self.ask(samples, rows=rows), inputs=self.pictures(list(first.values())))
 
-    def _learned(self, samples: list[WrittenSample]) -> WrittenBatch:
+    def _rows(self, samples: list[WrittenSample]) -> WrittenBatch:
         inputs = self.pictures([sample.image for sample in samples])
         given = inputs["attention_mask"].bool()
         texts = [self._text(sample) for sample in samples]
@@ -94,8 +97,12 @@ class WrittenCollate:
             if name in inputs
         }
         labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
+        learned = samples[0].turns[-1].answer is not None
         return WrittenBatch(
-            {**inputs, **padded}, samples, _pad_left(labels, longest, fill=IGNORED), max(map(len, labels))
+            {**inputs, **padded},
+            samples,
+            _pad_left(labels, longest, fill=IGNORED) if learned else None,
+            max(map(len, labels)),
         )
 
     def pictures(self, images: Sequence[Tensor]) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from mvplm.structures.written import Turn, WrittenSample
 from mvplm.text4seg.build import read_base
 
 NAME = "general"
-PROMPTS = Path(__file__).parent / "assets" / "general" / "prompts.jsonl"
+PROMPTS = Path(__file__).parents[1] / "assets" / "general" / "prompts.jsonl"
 _KEYS = {"id", "text", "scene", "image"}
 _SCENE_SIZE = 256
 _MARK = "the-question-stands-here"

@@ -10,7 +10,7 @@ from mvplm.evaluation import by_protocol
 from mvplm.structures.choices import check_choice
 
 NOT_MEASURED, NOT_GIVEN = "not measured", "-"
-_FILE = Path(__file__).resolve().parent / "assets" / "published.json"
+_FILE = Path(__file__).resolve().parents[1] / "assets" / "published.json"
 
 
 @cache

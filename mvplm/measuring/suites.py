@@ -15,7 +15,7 @@ from mvplm.measuring.config import evaluation_config
 from mvplm.pretrained import WEIGHTS_FILE, find_model
 from mvplm.structures.choices import check_choice
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 # An installed package carries the files; a checkout has them beside the package.
 _PLACES = (_PACKAGE / "assets" / "configs", _PACKAGE.parent / "configs")
 DONE_FILE, METRICS_FILE = "suite.json", "metrics.json"

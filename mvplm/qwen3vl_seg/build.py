@@ -56,7 +56,12 @@ class BoxMaskSystem:
         if settings.prompt_order == "text_first":
             opening = self.tokenizer.get_vocab()[_PICTURE_START]
         return WrittenCollate(
-            self.processor, self.tokenizer, frame=self.frame, options=dict(settings.processor), opening=opening
+            self.processor,
+            self.tokenizer,
+            frame=self.frame,
+            options=dict(settings.processor),
+            opening=opening,
+            whole=True,
         )
 
 

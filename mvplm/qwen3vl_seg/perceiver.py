@@ -198,7 +198,7 @@ class BoxPerceiver:
                 write_after(self.model.base, seen.prefix, ids=self.tail(sample), writing=writing) for sample in samples
             ]
             read = self.read(answers, samples)
-        return LookedBoxes(WrittenBatch({}, None, 0, list(samples)), read, time.perf_counter() - started)
+        return LookedBoxes(WrittenBatch({}, list(samples), None, 0), read, time.perf_counter() - started)
 
     def writing(self, samples: Sequence[WrittenSample]) -> Writing:
         """How answers to some samples are written."""

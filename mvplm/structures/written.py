@@ -71,21 +71,21 @@ class _SampleBatch:
 
 @dataclass
 class WrittenBatch(_SampleBatch):
-    """Samples with answers, padded together, text on the left.
+    """Samples in whole rows of picture, question and maybe answer, padded together, text on the left.
 
     Attributes:
         inputs: ``input_ids`` (B, T), ``attention_mask`` (B, T), pictures.
-        labels: (B, T) int64, the token where it is learned and -100 elsewhere.
+        labels: (B, T) int64, the token where it is learned and -100 elsewhere; None with open answers.
         tail: so many last positions hold every label; a host integer.
     """
 
-    labels: Tensor
+    labels: Tensor | None
     tail: int
     family: str = field(default="caption", init=False)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        return replace(self, inputs=self._moved(device), labels=self.labels.to(device))
+        return replace(self, inputs=self._moved(device), labels=None if self.labels is None else self.labels.to(device))
 
 
 @dataclass
