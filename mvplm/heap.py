@@ -4,7 +4,7 @@ import ctypes
 import functools
 from collections.abc import Callable
 
-EVERY = 100
+EVERY = 20
 """Records after which a loop over a whole data set gives back what it freed."""
 
 
