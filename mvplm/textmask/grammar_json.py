@@ -60,6 +60,10 @@ class JsonBoxGrammar:
         """Whether any text may follow."""
         return state[0] == "label"
 
+    def cells_left(self, state: State) -> int | None:
+        """No mask is painted in cells here."""
+        return None
+
     def most_tokens(self, state: State) -> int:
         """The longest that a label may be, in tokens."""
         return self.label_tokens
