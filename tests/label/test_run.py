@@ -11,7 +11,7 @@ import captioning
 import pytest
 from rich.console import Console
 
-from mvplm.label import journal
+from mvplm.data import journal
 from mvplm.label.captioners import CaptionerSettings, parse_captioner
 from mvplm.label.processes import Processes
 from mvplm.label.progress import Progress, ShownProgress

@@ -9,9 +9,10 @@ from mvplm.data.ors.config import OrsConfig
 from mvplm.data.ors.description_steps import regrounded
 from mvplm.data.ors.fragments import merge_fragments
 from mvplm.data.ors.instances import Grounded, duplicates, suppress
-from mvplm.data.ors.texts import CATEGORY_PROMPT, DESCRIPTION_PROMPT, clean_text, plain_text, reasons_against
+from mvplm.data.ors.texts import CATEGORY_PROMPT, DESCRIPTION_PROMPT, plain_text, reasons_against
 from mvplm.data.ors.words import known_nouns
 from mvplm.evaluation.box_accuracy import box_iou
+from mvplm.prompts.box_masks import safe_text
 from mvplm.structures.masks import encode_mask
 
 CONFIG = OrsConfig()
@@ -237,7 +238,7 @@ def test_equal_descriptions_tell_nothing_apart():
 
 
 def test_clean_texts_and_instructions():
-    assert clean_text(' cafe\u0301 "a"\n b\\c <x>  ') == "caf\u00e9 'a' b/c x"
+    assert safe_text(' cafe\u0301 "a"\n b\\c <x>  ') == "caf\u00e9 'a' b/c x"
     for prompt in (CATEGORY_PROMPT, DESCRIPTION_PROMPT):
         assert plain_text(prompt.format(text="a red dog")) == "a red dog"
     assert plain_text("the dog") == "the dog"
