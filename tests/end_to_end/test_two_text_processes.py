@@ -1,6 +1,7 @@
 """Models that write masks learn in two processes what they learn in one, and runs of two go on to the bit."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from oracles.launching import run_together
 from oracles.text_mask_runs import save_base
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.skipif(
+    os.environ.get("MVPLM_SLOW_TESTS") != "1", reason="two processes for a minute; set MVPLM_SLOW_TESTS=1 to run it"
+)
 SCRIPT = Path(__file__).with_name("two_text_processes.py")
 
 
