@@ -1,6 +1,7 @@
 """From a configuration to what training needs: data, losses, and the settings of the loop. It runs nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from mvplm.build import build_collate, build_layout, build_style
 from mvplm.config import Config, EvalSetConfig, SourceConfig
@@ -10,7 +11,7 @@ from mvplm.data.leaks import held_out_pictures
 from mvplm.data.mapper import SampleMapper, collect_phrases
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.data.unify import NameSampling, UnifySettings
-from mvplm.data.views import pictures, prepared, without_pictures
+from mvplm.data.views import pictures, prepared, remembered, without_pictures
 from mvplm.data.windows import Shown
 from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
 from mvplm.evaluation import protocols
@@ -85,29 +86,47 @@ def build_mapper(
 
 
 def build_mixture(config: Config, tokenizer: PromptTokenizer) -> TrainingMixture:
-    """All training sources with a ratio above 0; among several processes, the share of this one."""
-    sources = []
-    for name, dataset in training_records(config).items():
-        source = config.data.sources[name]
-        phrases = collect_phrases(dataset, limit=500) if source.task == "grounding" else ()
-        mapper = build_mapper(
+    """The mixture of a run of MVP-LM; see :func:`mixture_of`."""
+
+    def mapper(source: SourceConfig, dataset: Sequence[Record]) -> SampleMapper:
+        return build_mapper(
             config,
             tokenizer,
             task=source.task,
             response=source.response,
-            phrase_pool=phrases,
+            phrase_pool=collect_phrases(dataset, limit=500) if source.task == "grounding" else (),
             shown=Shown(windows=source.windows, masks=source.masks),
         )
+
+    return mixture_of(config, mapper, collate=build_collate(config, tokenizer))
+
+
+def mixture_of(
+    config: Config, mapper: Callable[[SourceConfig, Sequence[Record]], Any], *, collate: Any
+) -> TrainingMixture:
+    """All training sources with a ratio above 0; among several processes, the share of this one.
+
+    Args:
+        config: the run. mapper: makes what turns the records of a source into samples. collate: makes batches of those.
+    """
+    sources = []
+    for name, dataset in training_records(config).items():
+        source = config.data.sources[name]
         sources.append(
             MixSource(
-                name, dataset, mapper, ratio=source.ratio, batch_size=source.batch_size, questions=source.questions
+                name,
+                remembered(dataset, config.data.remember),
+                mapper(source, dataset),
+                ratio=source.ratio,
+                batch_size=source.batch_size,
+                questions=source.questions,
             )
         )
     rank, world = rank_and_world()
     mixture = TaskMixture(
         sources, seed=config.train.seed, rank=rank, world=world, max_bad_share=config.data.max_bad_share
     )
-    return TrainingMixture(mixture, build_collate(config, tokenizer))
+    return TrainingMixture(mixture, collate)
 
 
 def open_records(config: Config, entry: SourceConfig | EvalSetConfig) -> Sequence[Record]:

@@ -12,7 +12,7 @@ import torch
 from mvplm.build import build_model, build_postprocess
 from mvplm.config import load_config, to_yaml
 from mvplm.config.base import near
-from mvplm.engine import adopt_weights, native_bf16, parameters_on_meta
+from mvplm.engine import adopt_weights, chosen_device, native_bf16, parameters_on_meta
 from mvplm.fingerprint import check_fingerprint, fingerprint
 from mvplm.models.precision import storage_dtype
 from mvplm.perceiver import Perceiver
@@ -82,7 +82,7 @@ def load_perceiver(
     config = load_config(folder / CONFIG_FILE)
     tokenizer = PromptTokenizer.from_pretrained(folder / TOKENIZER_DIR)
     check_fingerprint(folder / WEIGHTS_FILE, config, tokenizer=tokenizer)
-    place = _device(device)
+    place = chosen_device(device)
     # Adapters keep a copy of the rows they train, which no file has: with them everything needs its memory at once.
     with nullcontext() if config.model.llm.lora.rank else parameters_on_meta():
         model = build_model(config, tokenizer)
@@ -161,12 +161,6 @@ def _complete(folder: Path) -> Path:
     if not (folder / WEIGHTS_FILE).is_file():
         raise ValueError(f"{folder} has a {CONFIG_FILE} but no {WEIGHTS_FILE}")
     return folder
-
-
-def _device(device: str) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _dtype(dtype: str, device: torch.device, *, size: int) -> str:

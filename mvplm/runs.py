@@ -31,6 +31,7 @@ from mvplm.engine import (
     Trainer,
     TrainSummary,
     checkpoint_activations,
+    chosen_device,
     freeze,
     join_processes,
     load_weights,
@@ -262,7 +263,7 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Any:
         average = checkpoint.path / "ema.safetensors"
         if average.is_file():
             load_weights(model, average, allow_missing=("",))
-        place = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
+        place = chosen_device(config.train.device)
         return Perceiver(model.to(place), tokenizer, config=config, settings=build_postprocess(config))
     perceiver = load_perceiver(weights or config.train.output)
     return adopt_settings(perceiver, config)

@@ -67,3 +67,10 @@ def test_learning_rates_by_prefix():
     settings = build_optimizer_settings(tiny_config("optim.lr_scales={query.: 0.3}", "optim.encoder_lr_scale=0.5"))
     assert settings.lr_scales["query."] == 0.3
     assert settings.lr_scales.get("encoder.", 0.5) == 0.5
+
+
+@pytest.mark.parametrize(("most", "same"), [(0, False), (30, True)])
+def test_drawn_records_are_remembered_when_that_is_asked_for(most: int, same: bool):
+    mixture = build_mixture(tiny_config(*SOURCES, f"data.remember={most}"), tiny_tokenizer()).mixture
+    dataset = mixture.sources["phrases"].dataset
+    assert (dataset[3] is dataset[3]) == same

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from oracles.text_mask_runs import run_config, save_base
 
+from mvplm.config import load_config
 from mvplm.dry_run import estimate, format_estimate
 from mvplm.text4seg.build import build_text_mask
 
@@ -33,3 +34,8 @@ def test_adapters_on_a_base_that_is_never_loaded(tmp_path: Path):
 def test_a_base_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match="nowhere"):
         estimate(run_config(tmp_path, "text_mask.base=nowhere"))
+
+
+def test_a_model_that_writes_boxes_is_not_estimated_as_another():
+    with pytest.raises(ValueError, match="no estimate for system 'qwen3vl_seg'"):
+        estimate(load_config(None, ["system=qwen3vl_seg"]))

@@ -171,8 +171,8 @@ class DataConfig(Section):
         sources: named sources; their names appear in logs and in overrides (``data.sources.refs.ratio=2``).
             A later file removes a source of its base with ``name: null``.
         num_workers: loader processes; results do not depend on it.
-        remember: so many records of each source are made once and kept in memory, for data that are drawn (models that
-            write boxes).
+        remember: so many records of each source are made once and kept in memory, for data that are drawn; 0 makes
+            a record anew every time.
         max_bad_share: largest share of samples that may be unreadable (another record stands in for each); a run that
             meets more ends. 0 ends it at the first.
         exclude_eval_images: train on no picture of the referring sets of ``eval.sets``, nor of the val and test splits

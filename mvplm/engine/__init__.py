@@ -4,7 +4,7 @@ from mvplm.engine.activations import checkpoint_activations
 from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, open_checkpoint
 from mvplm.engine.curves import CurvesHook
 from mvplm.engine.ema import WeightAverage
-from mvplm.engine.environment import describe_environment, native_bf16
+from mvplm.engine.environment import chosen_device, describe_environment, native_bf16
 from mvplm.engine.hooks import CheckpointHook, EvalHook, Hook, NoteHook
 from mvplm.engine.losslog import LossRecord, NonFiniteLossError
 from mvplm.engine.metrics import MetricsWriter, read_metrics
@@ -47,6 +47,7 @@ __all__ = [
     "build_optimizer",
     "capture_rng",
     "checkpoint_activations",
+    "chosen_device",
     "describe_environment",
     "format_groups",
     "freeze",

@@ -26,6 +26,13 @@ def _device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def chosen_device(name: str) -> torch.device:
+    """The device of a name; "auto" takes a GPU when there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 on a device: it has instructions for it."""
     if device.type == "cuda":

@@ -2,14 +2,13 @@
 
 from dataclasses import replace
 
-from mvplm.build_training import build_optimizer_settings, build_trainer_settings, training_records
+from mvplm.build_training import build_optimizer_settings, build_trainer_settings, mixture_of
 from mvplm.config import Config
 from mvplm.data.box_questions import BoxQuestionMaker
 from mvplm.data.guided_boxes import BoxMix, read_written_boxes
 from mvplm.data.guided_mapper import GuidedCollate, GuidedMapper
-from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
-from mvplm.data.views import remembered
-from mvplm.engine import OptimizerSettings, TrainerSettings, rank_and_world
+from mvplm.data.mixing import TrainingMixture
+from mvplm.engine import OptimizerSettings, TrainerSettings
 from mvplm.losses.guided import GuidedCriterion, GuidedWeights
 from mvplm.models.qwen3vl_seg.capture import base_of
 from mvplm.models.qwen3vl_seg.model import Qwen3VLSeg
@@ -58,25 +57,12 @@ def build_guided_mapper(config: Config, system: BoxMaskSystem, *, task: str, for
 
 
 def build_guided_mixture(config: Config, system: BoxMaskSystem) -> TrainingMixture:
-    """All training sources with a ratio above 0; among several processes, the share of this one."""
-    sources = []
-    for name, dataset in training_records(config).items():
-        source = config.data.sources[name]
-        sources.append(
-            MixSource(
-                name,
-                remembered(dataset, config.data.remember),
-                build_guided_mapper(config, system, task=source.task, form=source.form),
-                ratio=source.ratio,
-                batch_size=source.batch_size,
-                questions=source.questions,
-            )
-        )
-    rank, world = rank_and_world()
-    mixture = TaskMixture(
-        sources, seed=config.train.seed, rank=rank, world=world, max_bad_share=config.data.max_bad_share
+    """The mixture of a run; see :func:`mvplm.build_training.mixture_of`."""
+    return mixture_of(
+        config,
+        lambda source, _: build_guided_mapper(config, system, task=source.task, form=source.form),
+        collate=GuidedCollate(system.collate(config)),
     )
-    return TrainingMixture(mixture, GuidedCollate(system.collate(config)))
 
 
 def set_trained(model: Qwen3VLSeg, config: Config) -> None:
@@ -87,7 +73,7 @@ def set_trained(model: Qwen3VLSeg, config: Config) -> None:
 
 
 def guided_optimizer_settings(config: Config, model: Qwen3VLSeg) -> OptimizerSettings:
-    """AdamW for a model: the vision tower has a rate of its own, weights decay in the mask decoder alone."""
+    """The optimiser of a model: the vision tower has a rate of its own, weights decay in the mask decoder alone."""
     settings = build_optimizer_settings(config)
     scales = dict(settings.lr_scales)
     if config.box_mask.vision_lr_scale:

@@ -9,12 +9,12 @@ from torch import nn
 
 from mvplm.config import Config, load_config, to_yaml
 from mvplm.config.base import near
-from mvplm.engine import native_bf16
 from mvplm.models.qwen3vl_seg.capture import base_of
 from mvplm.prompts.box_masks import MASK_TOKENS, TEMPLATE_VERSION
 from mvplm.qwen3vl_seg.build import BoxMaskSystem, assemble_box_mask, build_box_mask
 from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 from mvplm.text4seg.build import read_base, read_processor
+from mvplm.writing_perceiver import placement
 
 CONFIG_FILE, FORMAT_FILE, DECODER_FILE, TRAINED_FILE = (
     "config.yaml",
@@ -176,7 +176,4 @@ def load_box_system(name: str, model: str | Path, *, device: str = "auto", dtype
 
 def placed(system: BoxMaskSystem, config: Config, *, device: str, dtype: str) -> BoxPerceiver:
     """A perceiver on its device: "auto" takes a GPU when there is one."""
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    half = dtype == "bf16" and native_bf16(place)
-    system.model.to(place)
-    return BoxPerceiver(system, config=config, dtype="bf16" if half else "fp32")
+    return BoxPerceiver(system, config=config, dtype=placement(system, device=device, dtype=dtype))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from mvplm.config import Config
 from mvplm.config.base import near
@@ -21,8 +20,8 @@ from mvplm.questions import WORD_TASKS, Question, Request
 from mvplm.qwen3vl_seg.build import BoxMaskSystem
 from mvplm.structures import Perception, Vocabulary
 from mvplm.structures.written import WrittenAnswer, WrittenBatch, WrittenSample
-from mvplm.text4seg.perceiver import record_of, stuff_names
 from mvplm.textmask.processor import ConstrainedLogits, constrain_boxes
+from mvplm.writing_perceiver import WritingPerceiver, record_of
 
 TEXT_TASKS = ("referring", *(form for form in BOX_MASK_FORMS if form != "category"))
 """Tasks of ``predict(text=...)``."""
@@ -45,7 +44,7 @@ class SeenPicture:
     prefix: Prefix
 
 
-class BoxPerceiver:
+class BoxPerceiver(WritingPerceiver):
     """A Qwen3-VL with its mask decoder, processor and settings.
 
     Args:
@@ -58,20 +57,9 @@ class BoxPerceiver:
     def __init__(
         self, system: BoxMaskSystem, *, config: Config, vocabulary: Vocabulary | None = None, dtype: str = "fp32"
     ) -> None:
-        self.system = system
-        self.model = system.model.eval()
-        self.config = config
-        self.vocabulary = vocabulary
-        self.dtype = dtype
-        self.settings: Any = None
-        self._collate = system.collate(config)
+        super().__init__(system, config=config, vocabulary=vocabulary, dtype=dtype)
         self._constraints: dict[bool, ConstrainedLogits] = {}
         self._current: SeenPicture | None = None
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
 
     def predict(
         self,
@@ -116,8 +104,7 @@ class BoxPerceiver:
         seen = self._current if image is None else None
         given = [seen.array] if seen is not None else list(image) if several else [image]
         pictures = [load_image(picture) for picture in given]
-        known = () if self.vocabulary is None else stuff_names(self.vocabulary)
-        questions = request.questions(len(pictures), several=several, known_stuff=known)
+        questions = request.questions(len(pictures), several=several, known_stuff=self.known_stuff())
         rows = [(pictures[place], question) for place, asked in enumerate(questions) for question in asked]
         size = self.config.infer.batch_size if batch_size is None else batch_size
         if size < 1:
@@ -241,7 +228,7 @@ class BoxPerceiver:
         found = []
         for row, (sample, read) in enumerate(zip(looked.batch.samples, looked.read, strict=True)):
             names = sample.turns[-1].names
-            flags = tuple(isthing[row]) if isthing is not None else self._flags(names)
+            flags = tuple(isthing[row]) if isthing is not None else self.flags(names)
             if sample.form == "vqa":
                 told = WrittenAnswer(read.text, "ok", {}, read.tokens, read.finished)
                 found.append(Perception(read.size, task, list(names), caption=read.text, written=told))
@@ -258,12 +245,6 @@ class BoxPerceiver:
         self.finish(found, looked=looked.seconds, read=time.perf_counter() - started)
         return found
 
-    def finish(self, found: Sequence[Perception], *, looked: float, read: float) -> None:
-        """Note how long results took together, and from which score on they are shown."""
-        for perception in found:
-            perception.display_score = self.config.post.display_score
-            perception.timings = {"model": looked / len(found), "postprocess": read / len(found)}
-
     def save(self, directory: str | Path) -> Path:
         """Write a directory for :func:`mvplm.load`: configuration, processor, decoder, weights or adapters."""
         from mvplm.qwen3vl_seg.files import save_box_perceiver
@@ -273,11 +254,3 @@ class BoxPerceiver:
     def tail(self, sample: WrittenSample) -> list[int]:
         """Ids of a question and what follows it."""
         return [*self.system.tokenizer.encode(sample.turns[0].question), *self.system.frame.after]
-
-    def _flags(self, names: Sequence[str]) -> tuple[bool, ...]:
-        known = set() if self.vocabulary is None else stuff_names(self.vocabulary)
-        return tuple(name.lower() not in known for name in names)
-
-    def autocast(self) -> Any:
-        """The context of precision in which the model computes."""
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16")

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from mvplm.build_training import training_records
+from mvplm.build_training import mixture_of
 from mvplm.config import Config, SmallVlmConfig
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
-from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
+from mvplm.data.mixing import TrainingMixture
 from mvplm.data.written import WrittenCollate
-from mvplm.engine import rank_and_world
 from mvplm.models.adapters import AdapterSettings
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
 from mvplm.models.text_mask.adapters import with_adapters
@@ -155,22 +154,9 @@ def build_mask_mapper(
 
 
 def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
-    """All training sources with a ratio above 0; among several processes, the share of this one."""
-    sources = []
-    for name, dataset in training_records(config).items():
-        source = config.data.sources[name]
-        sources.append(
-            MixSource(
-                name,
-                dataset,
-                build_mask_mapper(config, system, task=source.task, form=source.form),
-                ratio=source.ratio,
-                batch_size=source.batch_size,
-                questions=source.questions,
-            )
-        )
-    rank, world = rank_and_world()
-    mixture = TaskMixture(
-        sources, seed=config.train.seed, rank=rank, world=world, max_bad_share=config.data.max_bad_share
+    """The mixture of a run; see :func:`mvplm.build_training.mixture_of`."""
+    return mixture_of(
+        config,
+        lambda source, _: build_mask_mapper(config, system, task=source.task, form=source.form),
+        collate=system.collate(config),
     )
-    return TrainingMixture(mixture, system.collate(config))

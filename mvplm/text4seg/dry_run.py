@@ -9,7 +9,7 @@ from torch import nn
 
 from mvplm.complexity import count_parameters
 from mvplm.config import Config, SourceConfig
-from mvplm.dry_run import DryRun, PartSize, SourceUse, open_source, samples_per_step
+from mvplm.dry_run import DryRun, PartSize, SourceUse, samples_per_step, source_uses
 from mvplm.engine import freeze
 from mvplm.structures import Record
 from mvplm.text4seg.build import TextMaskSystem, assemble, build_mask_mapper, build_text_mask, read_processor
@@ -32,7 +32,12 @@ def estimate_text_run(config: Config, *, processes: int = 1) -> DryRun:
     notes: list[str] = []
     system = _system(config)
     freeze(system.model, config.train.freeze)
-    sources = _sources(config, system, processes=processes, notes=notes)
+    sources = source_uses(
+        config,
+        lambda source, dataset: _tokens(config, source, system=system, dataset=dataset),
+        processes=processes,
+        notes=notes,
+    )
     parts = _parts(system.model)
     trained, ema = sum(part.trained for part in parts), bool(config.optim.ema_decay)
     alone = config.text_mask.base is not None and bool(config.text_mask.lora.rank)
@@ -95,28 +100,6 @@ def _activations(config: Config, system: TextMaskSystem, *, sources: Sequence[So
     layers = text.num_hidden_layers
     kept = layer + layers * text.hidden_size if config.train.gradient_checkpointing else layers * layer
     return float(tokens * (word * kept + 2 * _WORD * text.vocab_size))
-
-
-def _sources(config: Config, system: TextMaskSystem, *, processes: int, notes: list[str]) -> tuple[SourceUse, ...]:
-    used = {name: source for name, source in config.data.sources.items() if source.ratio}
-    total = sum(source.ratio for source in used.values())
-    micro_batches = config.train.steps * config.train.grad_accumulation * processes
-    found = []
-    for name, source in used.items():
-        dataset = open_source(config, source, notes=notes)
-        share = source.ratio / total
-        found.append(
-            SourceUse(
-                name=name,
-                task=source.form or source.task,
-                share=share,
-                samples=share * micro_batches * source.batch_size,
-                records=source.nominal_records if dataset is None else len(dataset),
-                nominal=dataset is None and source.nominal_records is not None,
-                tokens=None if dataset is None else _tokens(config, source, system=system, dataset=dataset),
-            )
-        )
-    return tuple(found)
 
 
 def _tokens(config: Config, source: SourceConfig, *, system: TextMaskSystem, dataset: Sequence[Record]) -> float | None:

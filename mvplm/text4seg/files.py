@@ -4,16 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mvplm.config import Config, load_config, to_yaml
 from mvplm.config.base import near
-from mvplm.engine import native_bf16
 from mvplm.prompts.mask_tasks import TEMPLATE_VERSION
 from mvplm.text4seg.build import TextMaskSystem, assemble, build_text_mask, read_base, read_processor
 from mvplm.text4seg.perceiver import TextPerceiver
 from mvplm.textmask.answer import TAGS
 from mvplm.textmask.bricks import BRICKS
+from mvplm.writing_perceiver import placement
 
 CONFIG_FILE, FORMAT_FILE = "config.yaml", "text_mask.json"
 PROCESSOR_DIR, MODEL_DIR, ADAPTER_DIR = "processor", "model", "adapter"
@@ -135,7 +133,4 @@ def load_system(name: str, model: str | Path, *, device: str = "auto", dtype: st
 
 def placed(system: TextMaskSystem, config: Config, *, device: str, dtype: str) -> TextPerceiver:
     """A perceiver on its device: "auto" takes a GPU when there is one."""
-    place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    half = dtype == "bf16" and native_bf16(place)
-    system.model.to(place)
-    return TextPerceiver(system, config=config, dtype="bf16" if half else "fp32")
+    return TextPerceiver(system, config=config, dtype=placement(system, device=device, dtype=dtype))

@@ -19,9 +19,10 @@ from mvplm.models.text_mask.reading import Asked, perceive_answer
 from mvplm.models.text_mask.refine import MaskRefiner, refine_perception
 from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS
 from mvplm.questions import WORD_TASKS, Question, Request
-from mvplm.structures import Exchange, Expression, Perception, Record, Vocabulary
+from mvplm.structures import Perception, Vocabulary
 from mvplm.structures.written import AskedBatch, WrittenSample
 from mvplm.text4seg.build import TextMaskSystem, build_mask_mapper
+from mvplm.writing_perceiver import WritingPerceiver, record_of
 
 TEXT_TASKS = ("referring", *(form for form in FORMS if not form.startswith("semantic.")))
 """Tasks of ``predict(text=...)``."""
@@ -44,7 +45,7 @@ class LookedWritten:
     seconds: float
 
 
-class TextPerceiver:
+class TextPerceiver(WritingPerceiver):
     """A language model that writes masks, with its processor and settings.
 
     Args:
@@ -57,13 +58,7 @@ class TextPerceiver:
     def __init__(
         self, system: TextMaskSystem, *, config: Config, vocabulary: Vocabulary | None = None, dtype: str = "fp32"
     ) -> None:
-        self.system = system
-        self.model = system.model.eval()
-        self.config = config
-        self.vocabulary = vocabulary
-        self.dtype = dtype
-        self.settings: Any = None
-        self._collate = system.collate(config)
+        super().__init__(system, config=config, vocabulary=vocabulary, dtype=dtype)
         self._current: ReadImages | None = None
 
     @cached_property
@@ -71,11 +66,6 @@ class TextPerceiver:
         """What refines written masks, when ``text_mask.refiner`` names one."""
         folder = self.config.text_mask.refiner
         return None if folder is None else MaskRefiner.from_pretrained(folder, device=self.device)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.model.parameters()).device
 
     def predict(
         self,
@@ -120,8 +110,7 @@ class TextPerceiver:
         if image is None and self._current is None:
             raise ValueError("give an image, or call set_image() first")
         pictures = list(image) if several else [image]
-        known = () if self.vocabulary is None else stuff_names(self.vocabulary)
-        questions = request.questions(len(pictures), several=several, known_stuff=known)
+        questions = request.questions(len(pictures), several=several, known_stuff=self.known_stuff())
         size = self.config.infer.batch_size if batch_size is None else batch_size
         if size < 1:
             raise ValueError(f"batch_size must be at least 1, got {size}")
@@ -143,7 +132,7 @@ class TextPerceiver:
         """Run the model over some pictures; any number of questions can follow."""
         arrays = [load_image(image) for image in images]
         tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
-        with self._autocast():
+        with self.autocast():
             batch = AskedBatch(self._collate.pictures(tensors), [], [], []).to(self.device)
             return ReadImages(arrays, self.model.look(batch))
 
@@ -191,7 +180,7 @@ class TextPerceiver:
             jump: do not ask the model for tokens without a choice; the answers are the same.
         """
         started = time.perf_counter()
-        with self._autocast():
+        with self.autocast():
             written = self.model.write(
                 batch.to(self.device),
                 max_new_tokens=self.config.text_mask.max_new_tokens,
@@ -209,7 +198,7 @@ class TextPerceiver:
         found = []
         for row, sample in enumerate(looked.batch.samples):
             names = sample.turns[-1].names
-            flags = tuple(isthing[row]) if isthing is not None else self._flags(names)
+            flags = tuple(isthing[row]) if isthing is not None else self.flags(names)
             asked = Asked(
                 "referring" if task in FORMS else task,
                 looked.batch.original_sizes[row],
@@ -222,10 +211,8 @@ class TextPerceiver:
             if self.refiner is not None:
                 answer = refine_perception(self.refiner, answer, image=sample.image)
             found.append(answer)
-        seconds = time.perf_counter() - started
+        self.finish(found, looked=looked.seconds, read=time.perf_counter() - started)
         for perception in found:
-            perception.display_score = self.config.post.display_score
-            perception.timings = {"model": looked.seconds / len(found), "postprocess": seconds / len(found)}
             if task == "vqa" and perception.written is not None:
                 perception.caption = perception.written.text
                 # Words are the whole answer: there is no mask to be read in them.
@@ -237,25 +224,3 @@ class TextPerceiver:
         from mvplm.text4seg.files import save_text_perceiver
 
         return save_text_perceiver(self, directory)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == "bf16")
-
-    def _flags(self, names: Sequence[str]) -> tuple[bool, ...]:
-        known = set() if self.vocabulary is None else stuff_names(self.vocabulary)
-        return tuple(name.lower() not in known for name in names)
-
-
-def stuff_names(vocabulary: Vocabulary) -> set[str]:
-    """Lower-case names that are stuff."""
-    return {name.lower() for name, thing in zip(vocabulary.names, vocabulary.isthing, strict=True) if not thing}
-
-
-def record_of(array: Any, question: Question, *, task: str = "referring") -> Record:
-    """The record of a question about an RGB array (H, W, 3)."""
-    size = (int(array.shape[0]), int(array.shape[1]))
-    if question.expression is None:
-        return Record("picture", array, size, vocabulary=Vocabulary(question.names, question.isthing))
-    if task == "vqa":
-        return Record("picture", array, size, exchanges=(Exchange(question.expression, ""),))
-    return Record("picture", array, size, expressions=(Expression(question.expression, ()),))

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
@@ -93,5 +92,4 @@ def load_text_for_evaluation(config: Config, weights: str | Path | None) -> Text
     average = checkpoint.path / AVERAGE_FILE
     if average.is_file():
         load_weights(system.model, average, allow_missing=("",))
-    device = "cuda" if config.train.device == "auto" and torch.cuda.is_available() else "cpu"
-    return placed(system, config, device=device, dtype="fp32")
+    return placed(system, config, device=config.train.device, dtype="fp32")

@@ -31,6 +31,7 @@ class BoxGrammar:
         codec: what is written. atoms: codes that are tokens of their own. labels: the only labels, or None: free text.
         most: how many instances. may_refuse: whether the answer may be that nothing fits.
         preamble: a line of free text may come first; an answer that nothing fits then has one.
+        masks: whether blocks have masks; otherwise they end with their boxes.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class BoxGrammar:
         most: int = 64,
         may_refuse: bool = True,
         preamble: bool = False,
+        masks: bool = True,
     ) -> None:
+        self.masks = masks
         self.codec, self.most, self.may_refuse, self.preamble = codec, most, may_refuse, preamble
         self.written = [spelling.escape(spelling.canonical(label)).encode() for label in labels or ()]
         self.tree = None if labels is None else LabelTree(self.written)
@@ -54,7 +57,7 @@ class BoxGrammar:
             "again": f"\n{REF}",
             "to_box": f"{REF_END}{BOX}[[",
             "space": " ",
-            "to_mask": f"]]{BOX_END}{SEG}",
+            "to_mask": f"]]{BOX_END}{SEG}" if masks else f"]]{BOX_END}",
             "row": codec.row_sep,
             "close": SEG_END,
         }
@@ -138,6 +141,8 @@ class BoxGrammar:
             return self._enter("to_box", instance)
         if phase in ("to_box", "space"):
             return ("number", -1, instance, data)
+        if phase == "to_mask" and not self.masks:
+            return ("end", 0, instance + 1, ())
         if phase in ("to_mask", "row"):
             return ("run", data[0], instance, (*data, -1))
         return ("end", 0, instance + 1, ()) if phase == "close" else ("end", 0, self.most, ())

@@ -127,7 +127,7 @@ def test_the_order_of_question_and_picture_changes_the_prompt():
     late = tiny_box_perceiver("box_mask.prompt_order=text_first")
     sample = late.mapper("referring")
     from mvplm.questions import Question
-    from mvplm.text4seg.perceiver import record_of
+    from mvplm.writing_perceiver import record_of
 
     asked = sample(record_of(picture(), Question(expression="a star")))
     first, second = (p.collate([asked]).inputs["input_ids"][0].tolist() for p in (tiny_box_perceiver(), late))
@@ -190,7 +190,7 @@ def test_wrong_questions_name_what_would_be_right(perceiver: BoxPerceiver):
 
 def _record():
     from mvplm.questions import Question
-    from mvplm.text4seg.perceiver import record_of
+    from mvplm.writing_perceiver import record_of
 
     return record_of(picture(), Question(expression="a"))
 

@@ -17,7 +17,8 @@ from mvplm.questions import Question
 from mvplm.structures.written import Turn
 from mvplm.text4seg.build import TextMaskSystem, build_text_mask
 from mvplm.text4seg.files import load_text_perceiver
-from mvplm.text4seg.perceiver import TextPerceiver, record_of
+from mvplm.text4seg.perceiver import TextPerceiver
+from mvplm.writing_perceiver import record_of
 
 SIZE = (96, 80)
 

@@ -1,18 +1,16 @@
 """What an answer to a question may be: a grammar for every kind of question and its labels."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from mvplm.prompts.mask_tasks import BOX_FORMS, ROI_FORMS
-from mvplm.textmask import BsdCodec, Codec, IsdCodec, constrain
-from mvplm.textmask.answer import BOX_END
+from mvplm.textmask import Codec, IsdCodec, constrain
 from mvplm.textmask.automaton import TokenGrammar
-from mvplm.textmask.grammar_bsd import BoxGrammar, State
+from mvplm.textmask.grammar_bsd import BoxGrammar
 from mvplm.textmask.labels import canonical, escape
 from mvplm.textmask.processor import ConstrainedLogits
-from mvplm.textmask.symbols import spell
 from mvplm.textmask.vocabulary import vocabulary_of
 
 SINGLE_FORMS = ("refer.single", "reason.single", "remote.refer", "ground")
@@ -21,19 +19,6 @@ FREE_FORMS = ("vqa",)
 """Questions whose answers are ordinary text."""
 MOST_REGIONS = 16
 """Regions without names that an image-wise answer may tell apart."""
-
-
-class BoxOnlyGrammar(BoxGrammar):
-    """Blocks of label and box without a mask; arguments as for :class:`BoxGrammar`."""
-
-    def __init__(self, codec: BsdCodec, atoms: Container[int], **options: Any) -> None:
-        super().__init__(codec, atoms, **options)
-        self.literals["to_mask"] = spell(f"]]{BOX_END}", atoms)
-
-    def _behind(self, phase: str, instance: int, *, data: tuple[int, ...]) -> State:
-        if phase == "to_mask":
-            return ("end", 0, instance + 1, ())
-        return super()._behind(phase, instance, data=data)
 
 
 class AnswerConstraints:
@@ -81,7 +66,7 @@ class AnswerConstraints:
             labels = None
         if form in BOX_FORMS:
             vocabulary = vocabulary_of(plain, self.ends)
-            return TokenGrammar(BoxOnlyGrammar(codec, vocabulary.atoms, labels=labels, most=most), vocabulary)
+            return TokenGrammar(BoxGrammar(codec, vocabulary.atoms, labels=labels, most=most, masks=False), vocabulary)
         return constrain(codec, plain, labels=labels, most=most, ends=self.ends).grammar
 
     def _can_be_spelled(self, name: str) -> bool:
