@@ -103,11 +103,12 @@ def estimate(config: Config, *, processes: int = 1) -> DryRun:
         processes: how many will train together.
 
     Raises:
-        ValueError: a model that writes masks whose base is not on this machine; a model that writes boxes, for which
-            there is no estimate.
+        ValueError: a model that writes masks or boxes whose base is not on this machine.
     """
     if config.system == "qwen3vl_seg":
-        raise ValueError("there is no estimate for system 'qwen3vl_seg': try a few steps with train.steps=5")
+        from mvplm.qwen3vl_seg.dry_run import estimate_box_run
+
+        return estimate_box_run(config, processes=processes)
     if config.system == "text4seg":
         from mvplm.text4seg.dry_run import estimate_text_run
 

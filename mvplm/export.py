@@ -1,5 +1,6 @@
 """From a training run to a model directory that can be shipped and loaded by name."""
 
+import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -8,7 +9,7 @@ from mvplm.config import config_hash, load_config
 from mvplm.config.training import TrainConfig
 from mvplm.data.catalog import get_dataset
 from mvplm.engine import open_checkpoint
-from mvplm.pretrained import CONFIG_FILE
+from mvplm.pretrained import CONFIG_FILE, PROVENANCE_FILE
 from mvplm.runs import load_for_evaluation
 from mvplm.structures.versions import library_versions
 
@@ -19,18 +20,20 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     Args:
         run: directory of a run, or one of its checkpoints.
         out: directory to write.
-        vocabulary: dataset whose vocabulary tells things from stuff when people ask for its names.
-        half: store bfloat16 instead of float32.
+        vocabulary: dataset whose vocabulary tells things from stuff when people ask for its names; MVP-LM only.
+        half: store bfloat16 instead of float32; MVP-LM only, others keep what they were trained in.
 
     Returns:
         The directory.
 
     Raises:
-        ValueError: the run holds no complete checkpoint, or the dataset has no vocabulary.
+        ValueError: the run holds no complete checkpoint, or the dataset has no vocabulary, or the model keeps none.
     """
     folder = Path(run)
     checkpoint = open_checkpoint(folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder)
     config = load_config(checkpoint.path / CONFIG_FILE)
+    if vocabulary is not None and config.system != "mvplm":
+        raise ValueError(f"a model of system {config.system!r} keeps no vocabulary: leave {vocabulary!r} out")
     perceiver = load_for_evaluation(config, checkpoint.path)
     started_from = config.train.init_from
     # Where things lay on the training machine means nothing to the one who loads them.
@@ -47,4 +50,8 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
         "sources": {name: source.dataset for name, source in config.data.sources.items() if source.ratio},
         "versions": library_versions(),
     }
-    return perceiver.save(out, half=half, provenance=provenance)
+    if config.system == "mvplm":
+        return Path(perceiver.save(out, half=half, provenance=provenance))
+    written = Path(perceiver.save(out))
+    (written / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    return written

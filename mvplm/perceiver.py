@@ -57,7 +57,7 @@ def load(
     Raises:
         ValueError: nothing of that name; the message lists what is shipped.
     """
-    from mvplm.pretrained import load_perceiver
+    from mvplm.pretrained import load_perceiver, shipped_folder
     from mvplm.qwen3vl_seg.files import SYSTEM, is_box_directory, load_box_perceiver, load_box_system
     from mvplm.text4seg.files import SYSTEMS, is_text_directory, load_system, load_text_perceiver
 
@@ -65,10 +65,11 @@ def load(
         check_choice("system", str(name), choices=(*SYSTEMS, SYSTEM))
         load_named = load_box_system if name == SYSTEM else load_system
         return load_named(str(name), model, device=device, dtype=dtype)
-    if is_box_directory(name):
-        return load_box_perceiver(name, device=device, dtype=dtype)
-    if is_text_directory(name):
-        return load_text_perceiver(name, device=device, dtype=dtype)
+    folder = shipped_folder(name) or name
+    if is_box_directory(folder):
+        return load_box_perceiver(folder, device=device, dtype=dtype)
+    if is_text_directory(folder):
+        return load_text_perceiver(folder, device=device, dtype=dtype)
     return load_perceiver(name, device=device, dtype=dtype, local_files_only=local_files_only)
 
 

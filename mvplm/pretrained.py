@@ -25,11 +25,18 @@ PARTIAL_FILE = "partial.yaml"
 # Small models gain nothing from half precision: converting costs what computing saves.
 _LARGE = 100 * 2**20
 _ASSETS = Path(__file__).parent / "assets"
+# What marks a directory as a model of each of the systems.
+_MARKS = (WEIGHTS_FILE, "text_mask.json", "box_mask.json")
 
 
 def shipped_models() -> list[str]:
-    """Names of the models whose weights are part of the package."""
-    return sorted(path.parent.name for path in _ASSETS.glob(f"*/{WEIGHTS_FILE}"))
+    """Names of the models, of whatever system, whose weights are part of the package."""
+    return sorted(path.parent.name for mark in _MARKS for path in _ASSETS.glob(f"*/{mark}"))
+
+
+def shipped_folder(name: str | Path) -> Path | None:
+    """The folder of a shipped model; None for any other name, and where a directory of that name is at hand."""
+    return None if Path(name).is_dir() or str(name) not in shipped_models() else _ASSETS / str(name)
 
 
 def starting_weights(name: str) -> Path:

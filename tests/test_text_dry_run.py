@@ -3,11 +3,16 @@
 from pathlib import Path
 
 import pytest
+from oracles.box_perceivers import save_tiny_base
 from oracles.text_mask_runs import run_config, save_base
 
 from mvplm.config import load_config
 from mvplm.dry_run import estimate, format_estimate
+from mvplm.qwen3vl_seg.build import build_box_mask
+from mvplm.qwen3vl_seg.build_training import set_trained
 from mvplm.text4seg.build import build_text_mask
+
+SMALLER = "box_mask.processor={size: {shortest_edge: 4096, longest_edge: 4096}}"
 
 
 def test_adapters_on_a_base_that_is_never_loaded(tmp_path: Path):
@@ -34,8 +39,30 @@ def test_adapters_on_a_base_that_is_never_loaded(tmp_path: Path):
 def test_a_base_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match="nowhere"):
         estimate(run_config(tmp_path, "text_mask.base=nowhere"))
+    with pytest.raises(ValueError, match="nowhere"):
+        estimate(load_config(None, ["system=qwen3vl_seg", "box_mask.base=nowhere"]))
 
 
-def test_a_model_that_writes_boxes_is_not_estimated_as_another():
-    with pytest.raises(ValueError, match="no estimate for system 'qwen3vl_seg'"):
-        estimate(load_config(None, ["system=qwen3vl_seg"]))
+@pytest.mark.parametrize("stage", ["frozen", "adapters", "whole"])
+def test_a_model_that_writes_boxes(tmp_path: Path, stage: str):
+    base = save_tiny_base(tmp_path / "base")
+    overrides = {
+        "frozen": ["box_mask.frozen_base=true"],
+        "adapters": ["box_mask.lora={rank: 4, alpha: 8}", "box_mask.vision_lr_scale=0.01"],
+        "whole": [],
+    }[stage]
+    source = "data.sources.names={dataset: scenes/train, options: {role: referring, num: 16}, task: instance}"
+    config = load_config(None, ["system=qwen3vl_seg", f"box_mask.base={base}", source, *overrides])
+    run = estimate(config)
+    system = build_box_mask(config)
+    set_trained(system.model, config)
+    parameters = list(system.model.parameters())
+    trained = sum(p.numel() for p in parameters if p.requires_grad)
+    assert sum(part.values for part in run.parts) == sum(p.numel() for p in parameters)
+    assert sum(part.trained for part in run.parts) == trained
+    # With averaged weights and two moments.
+    assert run.checkpoint == 4 * trained * (3 + bool(config.optim.ema_decay))
+    decoder = {part.name: part.values for part in run.parts}["mask decoder"]
+    assert decoder == sum(p.numel() for p in system.model.mask_decoder.parameters())
+    small = estimate(load_config(None, ["system=qwen3vl_seg", f"box_mask.base={base}", source, *overrides, SMALLER]))
+    assert small.activations < run.activations

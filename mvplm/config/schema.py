@@ -16,7 +16,7 @@ from mvplm.config.data import (
 )
 from mvplm.config.model import ModelConfig
 from mvplm.config.qwen3vl_seg import BOX_MASK_FORMS, BoxMaskConfig
-from mvplm.config.text_mask import MASK_FORMS, TextMaskConfig
+from mvplm.config.text_mask import BOX_FORMS, MASK_FORMS, TextMaskConfig
 from mvplm.config.training import InferConfig, LossConfig, MatchConfig, OptimConfig, PostConfig, TrainConfig
 
 
@@ -222,7 +222,7 @@ def _text_mask_problems(config: Config) -> list[str]:
     for key, divisor in (("width", "heads"), ("vision_width", "vision_heads"), ("image", "patch")):
         if getattr(small, key) % getattr(small, divisor):
             found.append(f"text_mask.small.{key} must be a multiple of text_mask.small.{divisor}")
-    boxes = [name for name, s in config.data.sources.items() if s.form == "ground" or (not s.form and s.task == "rec")]
+    boxes = [name for name, s in config.data.sources.items() if s.form in BOX_FORMS or (not s.form and s.task == "rec")]
     if codec.startswith("isd_"):
         found += [f"data.sources.{name} asks for boxes, which text_mask.codec {codec!r} cannot write" for name in boxes]
     if config.text_mask.dtype == "bf16" and not config.text_mask.lora.rank:

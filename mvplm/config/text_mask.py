@@ -18,8 +18,11 @@ MASK_FORMS = (
     "remote.refer",
     "remote.reason",
     "ground",
+    "detect",
     "vqa",
 )
+
+BOX_FORMS = ("ground", "detect")
 
 
 @dataclass

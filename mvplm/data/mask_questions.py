@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mvplm.data.unify import expression_indices
-from mvplm.prompts.mask_tasks import BOX_FORMS, CAPTION_QUESTION, ROI_FORMS, mask_question
+from mvplm.prompts.mask_tasks import BOX_FORMS, CAPTION_QUESTION, NAME_FORMS, ROI_FORMS, mask_question
 from mvplm.structures import Annotation, Record
 from mvplm.structures.masks import decode_mask
 from mvplm.textmask import Codec, IsdCodec
@@ -57,7 +57,7 @@ class QuestionMaker:
         """Positions of the expressions (or answered questions) that fit the form; empty where it needs none."""
         if self.form == "vqa":
             return list(range(len(record.exchanges)))
-        if self.form.startswith("semantic."):
+        if self.form in NAME_FORMS:
             return []
         return expression_indices(record, _FITTING.get(self.form, "res"))
 
@@ -76,7 +76,7 @@ class QuestionMaker:
         """
         if self.form == "vqa":
             return self._told(record, rng, place=expression)
-        if self.form.startswith("semantic."):
+        if self.form in NAME_FORMS:
             return self._named(record, rng, wording=wording)
         if expression is None:
             raise ValueError(f"image {record.image_id}: {self.form} needs an expression")
@@ -146,13 +146,14 @@ class QuestionMaker:
 def drawn_names(names: Sequence[str], present: Sequence[str], *, form: str, rng: random.Random) -> tuple[str, ...]:
     """The shuffled list of a training question: a part of what is present, mixed with what is not.
 
-    With probability 0.9 (partial lists: 0.5) up to as many absent names join as are missing from the present ones;
-    lists for the whole image end up with "others" in half of the cases.
+    With probability 0.9 (partial lists and boxes: 0.5) up to as many absent names join as are missing from the present
+    ones (boxes: as are present); lists for the whole image end up with "others" in half of the cases.
     """
     asked = rng.sample(list(present), rng.randint(1, len(present))) if present else []
     absent = [name for name in names if name not in present]
     if absent and (not asked or rng.random() < (0.9 if form == "semantic.conditional" else 0.5)):
-        asked += rng.sample(absent, rng.randint(1, max(1, min(len(absent), len(names) - len(present)))))
+        most = len(present) if form == "detect" else len(names) - len(present)
+        asked += rng.sample(absent, rng.randint(1, max(1, min(len(absent), most))))
     if form == "semantic.conditional" and rng.random() < 0.5 and "others" not in asked:
         asked.append("others")
     rng.shuffle(asked)

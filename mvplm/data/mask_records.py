@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mvplm.data.mask_questions import QuestionMaker
-from mvplm.prompts.mask_tasks import wording_of
+from mvplm.prompts.mask_tasks import NAME_FORMS, wording_of
 from mvplm.structures import Record
 from mvplm.structures.masks import encode_mask, tight_box
 
@@ -38,7 +38,7 @@ class MaskRecords:
         for index in range(len(self.dataset)):
             record = self.dataset[index]
             fitting = self.maker.places(record)
-            whole = self.maker.form.startswith("semantic.") or (self.maker.form == "vqa" and not fitting)
+            whole = self.maker.form in NAME_FORMS or (self.maker.form == "vqa" and not fitting)
             for expression in [None] if whole else fitting:
                 yield from self._one(record, index, expression=expression)
 

@@ -33,6 +33,14 @@ def chosen_device(name: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def works_on_cpu(name: str) -> bool:
+    """Whether a device name means the CPU; "auto" does where there is nothing faster.
+
+    Accelerate has to be told: launched processes that it thinks to be on GPUs do not meet where there is none.
+    """
+    return name == "cpu" or (name == "auto" and not torch.accelerator.is_available())
+
+
 def native_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is faster than float32 on a device: it has instructions for it."""
     if device.type == "cuda":

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from mvplm.engine.environment import works_on_cpu
 from mvplm.engine.parallel import launched_plan
 
 
@@ -24,7 +25,7 @@ def join_processes(device: str = "auto") -> None:
     launched_plan()
     if started_again() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         _join_afresh(device)
-    PartialState(cpu=device == "cpu")
+    PartialState(cpu=works_on_cpu(device))
 
 
 def _join_afresh(device: str) -> None:

@@ -19,7 +19,7 @@ from mvplm.engine.checkpoint import (
     open_checkpoint,
 )
 from mvplm.engine.ema import WeightAverage
-from mvplm.engine.environment import precision_advice
+from mvplm.engine.environment import precision_advice, works_on_cpu
 from mvplm.engine.hooks import Hook
 from mvplm.engine.loss_scale import LossScale
 from mvplm.engine.losslog import LossLog, StepLosses
@@ -114,7 +114,7 @@ class Trainer:
 
         self.settings = settings
         self.optimizer_settings = optimizer or OptimizerSettings()
-        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.accelerator = Accelerator(cpu=works_on_cpu(settings.device))
         self.device = torch.device("cpu") if settings.device == "cpu" else self.accelerator.device
         self.model = model.to(self.device)
         self.spread = spread(self.device, self.accelerator.num_processes)

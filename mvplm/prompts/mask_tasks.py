@@ -1,4 +1,4 @@
-"""The questions of models that write masks as text: three wordings for every kind of question.
+"""The questions of models that write masks as text: three wordings for most kinds of question.
 
 The first wording is used in evaluation. Slots are filled with labels as they are; only answers escape them.
 """
@@ -61,13 +61,20 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "Where is {text}? Box only.",
         'Box for "{text}", please.',
     ),
+    "detect": (
+        "Give the box of every object of these categories: {classes}.",
+        "Where are these? Boxes only: {classes}.",
+        "Boxes for {classes}, please.",
+    ),
     "vqa": ("{text}",),
 }
 FORMS = tuple(TEMPLATES)
 """Kinds of questions."""
+NAME_FORMS = ("semantic.all", "semantic.partial", "semantic.conditional", "detect")
+"""Questions about names of classes instead of a text."""
 ROI_FORMS = ("reason.single", "reason.multi", "remote.reason")
 """Questions that do not name their targets: answers number the regions ``roi0``, ``roi1`` ..."""
-BOX_FORMS = ("ground",)
+BOX_FORMS = ("ground", "detect")
 """Questions whose answers have boxes and no masks."""
 CLASS_SEPARATOR = "; "
 CAPTION_QUESTION = "Describe the image."

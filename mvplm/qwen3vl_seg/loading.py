@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mvplm.config import Config
 from mvplm.engine import load_weights, open_checkpoint
-from mvplm.pretrained import WEIGHTS_FILE
+from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
 from mvplm.qwen3vl_seg.build import build_box_mask
 from mvplm.qwen3vl_seg.files import PROCESSOR_DIR, is_box_directory, load_box_perceiver, placed
 from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
@@ -19,7 +19,7 @@ def load_box_for_evaluation(config: Config, weights: str | Path | None) -> BoxPe
     Raises:
         ValueError: neither is there, or the weights do not fit.
     """
-    source = Path(weights or config.train.output)
+    source = shipped_folder(weights or "") or Path(weights or config.train.output)
     device = config.train.device
     if is_box_directory(source):
         perceiver = load_box_perceiver(source, device=device)

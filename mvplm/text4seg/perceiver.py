@@ -17,14 +17,14 @@ from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.models.text_mask import ReadPictures, Written
 from mvplm.models.text_mask.reading import Asked, perceive_answer
 from mvplm.models.text_mask.refine import MaskRefiner, refine_perception
-from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS
+from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS, NAME_FORMS
 from mvplm.questions import WORD_TASKS, Question, Request
 from mvplm.structures import Perception, Vocabulary
 from mvplm.structures.written import AskedBatch, WrittenSample
 from mvplm.text4seg.build import TextMaskSystem, build_mask_mapper
 from mvplm.writing_perceiver import WritingPerceiver, record_of
 
-TEXT_TASKS = ("referring", *(form for form in FORMS if not form.startswith("semantic.")))
+TEXT_TASKS = ("referring", *(form for form in FORMS if form not in NAME_FORMS))
 """Tasks of ``predict(text=...)``."""
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
 from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
-from mvplm.pretrained import WEIGHTS_FILE
+from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text4seg.build import TextMaskSystem, build_mask_mixture, build_text_mask, read_processor
 from mvplm.text4seg.files import PROCESSOR_DIR, is_text_directory, load_text_perceiver, placed
@@ -77,7 +77,7 @@ def _evaluation(config: Config, system: TextMaskSystem) -> Callable[[nn.Module],
 
 def load_text_for_evaluation(config: Config, weights: str | Path | None) -> TextPerceiver:
     """A perceiver from a run's newest checkpoint (averaged weights when there are any) or a model directory."""
-    source = Path(weights or config.train.output)
+    source = shipped_folder(weights or "") or Path(weights or config.train.output)
     if is_text_directory(source):
         perceiver = load_text_perceiver(source, device=config.train.device)
         perceiver.config.infer, perceiver.config.eval.res_protocol = config.infer, config.eval.res_protocol

@@ -11,7 +11,7 @@ from oracles.small_vlms import text_mask_parts
 from mvplm.data.catalog import get_dataset
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker, drawn_names, visible
-from mvplm.prompts.mask_tasks import FORMS, TEMPLATES, mask_question, wording_of
+from mvplm.prompts.mask_tasks import BOX_FORMS, FORMS, TEMPLATES, mask_question, wording_of
 from mvplm.structures import Annotation, Expression, Record, Vocabulary
 from mvplm.structures.masks import decode_mask, encode_mask
 from mvplm.textmask import get_codec
@@ -67,7 +67,7 @@ def test_wordings_are_spread_and_fixed():
 @pytest.mark.parametrize("name", ["bsd_bricks", "bsd", "canvas", "isd_rrle", "isd_irle", "isd_full"])
 @pytest.mark.parametrize("form", FORMS)
 def test_answers_are_read_back_as_they_were_meant(form: str, name: str):
-    if form == "vqa" or (form == "ground" and name.startswith("isd")):
+    if form == "vqa" or (form in BOX_FORMS and name.startswith("isd")):
         return
     codec = get_codec(name, grid=16)
     made = mapper(form, codec=codec)
@@ -77,6 +77,11 @@ def test_answers_are_read_back_as_they_were_meant(form: str, name: str):
     result = codec.decode_ids(turn.answer, (32, 48), tokenizer=made.tokenizer)
     if form == "ground":
         assert result.box_only_labels == ["the cat"]
+        return
+    if form == "detect":
+        present = {TWO.vocabulary.names[annotation.label] for annotation in TWO.annotations}
+        assert result.box_only_labels
+        assert set(result.box_only_labels) <= set(turn.names) & present
         return
     assert result.status in ("ok", "no_target")
     assert codec.decode(told.answer, (32, 48)).status == "ok"

@@ -8,10 +8,14 @@ import torch
 from oracles.text_mask_runs import SETTINGS, run_config, save_base
 from safetensors.torch import load_file
 
+import mvplm
+from mvplm import pretrained
 from mvplm.cli.app import build_app
 from mvplm.config import Config
 from mvplm.engine import Hook, read_metrics
+from mvplm.export import export_run
 from mvplm.runs import run_evaluation, run_training
+from mvplm.text4seg.perceiver import TextPerceiver
 
 
 class Interrupted(Exception):
@@ -75,6 +79,20 @@ def test_the_checkpoint_and_the_saved_model_measure_the_same(run: Path, tmp_path
     assert sum(value for name, value in free.items() if name.startswith("written/")) == counts["expressions"]
     assert free["written/ok"] < counts["expressions"]
     assert run_evaluation(config, weights=run / "model", out=tmp_path / "b", show=False) == metrics
+
+
+def test_a_run_becomes_a_model_that_is_loaded_by_name(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pretrained, "_ASSETS", tmp_path)
+    folder = export_run(run, tmp_path / "tiny-writer")
+    assert pretrained.shipped_models() == ["tiny-writer"]
+    shipped = mvplm.load("tiny-writer", device="cpu")
+    assert isinstance(shipped, TextPerceiver)
+    kept = load_file(run / "checkpoints" / "step_000006" / "model.safetensors")
+    assert all(torch.equal(value, kept[name]) for name, value in shipped.model.state_dict().items() if name in kept)
+    assert str(run) not in (folder / "config.yaml").read_text()
+    assert json.loads((folder / "provenance.json").read_text())["step"] == 6
+    with pytest.raises(ValueError, match="keeps no vocabulary: leave 'scenes/val' out"):
+        export_run(run, tmp_path / "other", vocabulary="scenes/val")
 
 
 @pytest.fixture(scope="module")

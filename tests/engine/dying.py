@@ -1,5 +1,6 @@
 """For torchrun: a run whose second process fails at step 7, and after the restart at step 9. Argument: a directory."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,10 @@ class Fail(Hook):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    join_processes("cpu")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    join_processes()
     directory = Path(sys.argv[1])
     latest = CheckpointStore(directory).latest() if started_again() else None
-    make_trainer(directory, hooks=[Fail()]).train(resume_from=latest)
+    trainer = make_trainer(directory, hooks=[Fail()], device="auto")
+    assert trainer.accelerator.num_processes == 2
+    trainer.train(resume_from=latest)

@@ -17,6 +17,7 @@ def load_scenes(
     role: str = "all",
     vocabulary: str | None = None,
     size: int | None = None,
+    most_things: int | None = None,
 ) -> Sequence[Record]:
     """Scenes of a split; ``root`` is not used.
 
@@ -25,10 +26,11 @@ def load_scenes(
         split: "train", "val" or "heldout".
         num: how many scenes; None takes 20 000 for train and 500 otherwise.
         seed, role, vocabulary: see ``SceneDataset``.
-        size: side of the pictures; None takes the world's own.
+        size: side of the pictures, and most_things: in one of them; None takes the world's own.
     """
     from mvplm.data.scenes import SceneDataset
 
-    sides = {} if size is None else {"size": size}
+    given = {"size": size, "most_things": most_things}
+    others = {key: value for key, value in given.items() if value is not None}
     number = _USUAL_NUMBER[split] if num is None else num
-    return SceneDataset(split, num=number, seed=seed, role=role, vocabulary=vocabulary, **sides)
+    return SceneDataset(split, num=number, seed=seed, role=role, vocabulary=vocabulary, **others)

@@ -8,6 +8,7 @@ import numpy as np
 
 from mvplm.data.scenes import world
 from mvplm.data.scenes.layout import Layout
+from mvplm.data.scenes.looks import LEAST, MOST
 from mvplm.data.scenes.stuff import SIDE
 from mvplm.data.scenes.things import HELD_OUT
 from mvplm.structures import Annotation, Record, Vocabulary
@@ -33,9 +34,10 @@ class SceneDataset(Sequence[Record]):
         vocabulary: what labels point into, "shapes" or "names" (colour and shape); None takes the role's own. Roles
             with stuff add the names of stuff. Names never contain held-out combinations outside "heldout".
         size: side of the images in pixels, 96 to 512.
+        most_things: no more stand in a scene, 2 to 10. Few make easy scenes to begin with.
 
     Raises:
-        ValueError: unknown split, role or vocabulary; negative numbers; size out of range.
+        ValueError: unknown split, role or vocabulary; negative numbers; size or number of things out of range.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class SceneDataset(Sequence[Record]):
         role: str = "all",
         vocabulary: str | None = None,
         size: int = world.SIZE,
+        most_things: int = MOST,
     ) -> None:
         self.split = check_choice("split", split, choices=world.SPLITS)
         self.role = check_choice("role", role, choices=ROLES)
@@ -58,7 +61,9 @@ class SceneDataset(Sequence[Record]):
             raise ValueError(f"num and seed must not be negative, got num={num}, seed={seed}")
         if not 96 <= size <= SIDE:
             raise ValueError(f"size must be between 96 and {SIDE}, got {size}")
-        self.num, self.seed, self.size = int(num), int(seed), int(size)
+        if not LEAST <= most_things <= MOST:
+            raise ValueError(f"most_things must be between {LEAST} and {MOST}, got {most_things}")
+        self.num, self.seed, self.size, self.most_things = int(num), int(seed), int(size), int(most_things)
         self.vocabulary = self._vocabulary()
 
     def __len__(self) -> int:
@@ -107,7 +112,7 @@ class SceneDataset(Sequence[Record]):
         place = as_integer(index)
         if not -self.num <= place < self.num:
             raise IndexError(f"scene {place} of {self.num}")
-        return world.SceneKey(self.split, self.seed, place % self.num, self.size)
+        return world.SceneKey(self.split, self.seed, place % self.num, self.size, self.most_things)
 
     def _vocabulary(self) -> Vocabulary | None:
         if self.role in ("grounding", "caption"):

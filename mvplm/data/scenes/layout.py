@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mvplm.data.scenes.looks import draft_looks
+from mvplm.data.scenes.looks import MOST, draft_looks
 from mvplm.data.scenes.regions import Background, draw_background
 from mvplm.data.scenes.shapes import SHAPES, Sprite, radius_for, sprite
 from mvplm.data.scenes.things import SIZES, Look, Thing
@@ -102,18 +102,19 @@ class _Board:
         self.filled += candidate.sprite.area
 
 
-def draw_layout(rng: random.Random, *, size: int, held_out_share: float) -> Layout:
+def draw_layout(rng: random.Random, *, size: int, held_out_share: float, most_things: int = MOST) -> Layout:
     """A random layout with at least two things.
 
     Args:
         rng: the only source of randomness.
         size: side of the image.
         held_out_share: expected share of things whose colour and shape are a held-out combination.
+        most_things: no more stand in it.
     """
     background = draw_background(rng, size)
     while True:
         board = _Board(size)
-        for look in draft_looks(rng, held_out_share=held_out_share):
+        for look in draft_looks(rng, held_out_share=held_out_share, most=most_things):
             spot = _choose_spot(board, look, rng=rng)
             if spot is not None:
                 board.put(spot)

@@ -9,12 +9,13 @@ _MUTATE = 0.62
 _CHANGES = ("pattern", "colour", "shape", "size", "place")
 _CHANGE_WEIGHTS = (27, 27, 18, 16, 12)
 _SIZE_WEIGHTS = (40, 35, 25)
+LEAST, MOST = 2, 10
 
 
-def draft_looks(rng: random.Random, *, held_out_share: float) -> list[Look]:
-    """Two to ten looks; with probability ``held_out_share`` a look is a held-out combination, otherwise never."""
+def draft_looks(rng: random.Random, *, held_out_share: float, most: int = MOST) -> list[Look]:
+    """Two to ``most`` looks; with probability ``held_out_share`` a look is a held-out combination, otherwise never."""
     looks: list[Look] = []
-    for _ in range(rng.randint(2, 10)):
+    for _ in range(rng.randint(LEAST, most)):
         held_out = rng.random() < held_out_share
         if looks and rng.random() < (0.95 if len(looks) == 1 else _MUTATE):
             look = _relative(rng, rng.choice(looks), held_out=held_out)

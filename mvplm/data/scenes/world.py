@@ -13,6 +13,7 @@ from mvplm.data.scenes.draw import draw_image
 from mvplm.data.scenes.expressions import draw_expressions
 from mvplm.data.scenes.language import Speaker, thing_phrases
 from mvplm.data.scenes.layout import Layout, draw_layout
+from mvplm.data.scenes.looks import MOST
 from mvplm.data.scenes.palette import COLOURS
 from mvplm.data.scenes.shapes import SHAPES
 from mvplm.data.scenes.stuff import STUFF
@@ -32,12 +33,13 @@ NAME_VOCABULARY = Vocabulary(tuple(f"{colour} {shape}" for colour in COLOURS for
 
 @dataclass(frozen=True)
 class SceneKey:
-    """Which scene: split, seed of the data set, number of the image, side in pixels."""
+    """Which scene: split, seed of the data set, number of the image, side in pixels, most things in it."""
 
     split: str
     seed: int
     index: int
     size: int = SIZE
+    most_things: int = MOST
 
     @property
     def may_hold_held_out(self) -> bool:
@@ -48,7 +50,7 @@ class SceneKey:
 def make_layout(key: SceneKey) -> Layout:
     """Background partition, things and their places of a scene."""
     share = 0.5 if key.may_hold_held_out else 0.0
-    return draw_layout(_random(key, "layout"), size=key.size, held_out_share=share)
+    return draw_layout(_random(key, "layout"), size=key.size, held_out_share=share, most_things=key.most_things)
 
 
 def make_image(key: SceneKey, layout: Layout) -> np.ndarray:

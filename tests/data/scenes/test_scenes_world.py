@@ -36,6 +36,16 @@ def records():
     return [dataset[index] for index in range(40)]
 
 
+def test_easy_scenes_hold_few_things_and_differ_from_the_world_in_nothing_else(layouts):
+    easy = SceneDataset("train", num=40, seed=5, most_things=3)
+    assert {len(easy.layout(index).things) for index in range(40)} == {2, 3}
+    same = SceneDataset("train", num=1, seed=5, most_things=10).layout(0)
+    assert same.things == layouts[0].things
+    for most in (1, 11):
+        with pytest.raises(ValueError, match="most_things must be between 2 and 10"):
+            SceneDataset("train", num=1, most_things=most)
+
+
 def test_the_world_is_frozen():
     assert world_hash() == WORLD_1
 
