@@ -37,7 +37,10 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     perceiver = load_for_evaluation(config, checkpoint.path)
     started_from = config.train.init_from
     # Where things lay on the training machine means nothing to the one who loads them.
-    perceiver.config.train = replace(config.train, output=TrainConfig().output, init_from=None, init_skip=[])
+    usual = TrainConfig()
+    perceiver.config.train = replace(
+        config.train, output=usual.output, device=usual.device, init_from=None, init_skip=[]
+    )
     if vocabulary is not None:
         perceiver.vocabulary = get_dataset(vocabulary, num=1)[0].vocabulary
         if perceiver.vocabulary is None:

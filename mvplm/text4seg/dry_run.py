@@ -1,5 +1,7 @@
 """What training a model that writes masks will cost. See ``writing_dry_run``."""
 
+from typing import Any
+
 import torch
 
 from mvplm.config import Config
@@ -17,10 +19,11 @@ def estimate_text_run(config: Config, *, processes: int = 1) -> DryRun:
     """
     settings = config.text_mask
     system = _system(config)
+    base: Any = system.model.model
     freeze(system.model, config.train.freeze)
     run = WritingRun(
         model=system.model,
-        language=system.model.model.config.get_text_config(decoder=True),
+        language=base.config.get_text_config(decoder=True),
         mapper=lambda source: build_mask_mapper(config, system, task=source.task, form=source.form),
         collate=system.collate(config),  # type: ignore[arg-type] # samples in training have answers
         longest=settings.max_length,
