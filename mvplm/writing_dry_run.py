@@ -58,7 +58,7 @@ def estimate_writing_run(config: Config, run: WritingRun, *, processes: int = 1)
     pixels: list[float] = []
 
     def tokens(source: SourceConfig, dataset: Sequence[Record]) -> float | None:
-        sizes = _sizes(run, source, dataset)
+        sizes = _sizes(run, source, dataset=dataset)
         if sizes is None:
             return None
         pixels.append(sizes.pixels)
@@ -135,7 +135,7 @@ def _activations(config: Config, run: WritingRun, *, sources: Sequence[SourceUse
     return float(samples * (per_sample + word * run.kept_per_pixel * pixels))
 
 
-def _sizes(run: WritingRun, source: SourceConfig, dataset: Sequence[Record]) -> _Sizes | None:
+def _sizes(run: WritingRun, source: SourceConfig, *, dataset: Sequence[Record]) -> _Sizes | None:
     """Means over a few samples spread over the dataset, pictures and answers included; None where none fits."""
     mapper = run.mapper(source)
     stride = max(1, len(dataset) // _LOOKED_AT)

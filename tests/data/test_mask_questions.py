@@ -51,7 +51,7 @@ def test_every_form_has_wordings_and_fills_its_slot():
         for wording in range(3):
             asked = mask_question(form, text="{classes} or {text}?", classes=["a", "b"], wording=wording)
             assert "{classes} or {text}?" in asked or "a; b" in asked or form == "semantic.all"
-    assert [len(TEMPLATES[form]) for form in FORMS] == [3] * 10 + [1]
+    assert [len(TEMPLATES[form]) for form in FORMS] == [3] * 11 + [1]
     with pytest.raises(ValueError, match=r"did you mean 'refer.single'"):
         mask_question("refer.singel", text="a")
     with pytest.raises(ValueError, match="needs a text"):
