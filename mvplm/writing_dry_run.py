@@ -32,7 +32,8 @@ class WritingRun:
         language: the language model's part of the base model's configuration.
         mapper: makes samples of a source. collate: a batch of them as the base model takes it.
         longest: most ids of questions and answers. trained_only: checkpoints hold nothing else.
-        kept_per_pixel: values kept for every pixel of a picture by what decodes masks.
+        kept_per_pixel: values kept for every pixel of a picture by what decodes masks. frames: so often does the
+            processor repeat a picture (``temporal_patch_size``).
     """
 
     model: nn.Module
@@ -42,6 +43,7 @@ class WritingRun:
     longest: int
     trained_only: bool
     kept_per_pixel: float = 0.0
+    frames: int = 1
 
 
 @dataclass(frozen=True)
@@ -148,5 +150,5 @@ def _sizes(run: WritingRun, source: SourceConfig, *, dataset: Sequence[Record]) 
         inputs = run.collate(made).inputs
         tokens.append(inputs["input_ids"].shape[1])
         # Three values for each pixel of the resized picture, however the processor lays them out.
-        pixels.append(inputs["pixel_values"].numel() / 3)
+        pixels.append(inputs["pixel_values"].numel() / (3 * run.frames))
     return _Sizes(fmean(tokens), fmean(pixels)) if tokens else None

@@ -25,14 +25,16 @@ def estimate_box_run(config: Config, *, processes: int = 1) -> DryRun:
     system = _system(config)
     set_trained(system.model, config)
     freeze(system.model, config.train.freeze)
+    base = base_of(system.model.base).config
     run = WritingRun(
         model=system.model,
-        language=base_of(system.model.base).config.text_config,
+        language=base.text_config,
         mapper=lambda source: build_guided_mapper(config, system, task=source.task, form=source.form),
         collate=system.collate(config),  # type: ignore[arg-type] # samples in training have answers
         longest=settings.max_length,
         trained_only=settings.base is not None,
         kept_per_pixel=_kept_per_pixel(settings.decoder),
+        frames=base.vision_config.temporal_patch_size,
     )
     return estimate_writing_run(config, run, processes=processes)
 
