@@ -72,6 +72,8 @@ class TextMaskConfig(Section):
             can be read is a measurement.
         refiner: directory with a ``SamModel`` of transformers that refines written masks; None leaves them as written.
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
+        learns: "answers", or "cells": what each visual token shows, so that a vision encoder from scratch learns to see
+            before its language model learns to answer; sources then need masks and lists of names.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -87,4 +89,5 @@ class TextMaskConfig(Section):
     constrained: bool = True
     refiner: str | None = None
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
+    learns: str = setting("answers", choices=("answers", "cells"))
     lora: LoraConfig = field(default_factory=LoraConfig)

@@ -18,7 +18,7 @@ from mvplm.qwen3vl_seg.build_training import (
     set_trained,
 )
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
-from mvplm.text4seg.files import PROCESSOR_DIR
+from mvplm.text4seg.build import PROCESSOR_DIR
 
 ADAPTER_FILE = "adapter_config.json"
 MERGE = "merge them with tools/merge_box_mask.py, and name the result as box_mask.base"

@@ -10,6 +10,7 @@ from torch import nn
 
 from mvplm.build_training import mixture_of
 from mvplm.config import Config, SmallVlmConfig
+from mvplm.data.cells import CellCollate, CellMapper
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
 from mvplm.data.mixing import TrainingMixture
@@ -22,6 +23,8 @@ from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.textmask import Codec, get_codec
+
+PROCESSOR_DIR, MODEL_DIR = "processor", "model"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ def assemble(model: nn.Module, processor: Any, *, config: Config, adapters: bool
 
 
 def read_base(place: str | Path, *, dtype: str = "fp32") -> nn.Module:
-    """A model of ``AutoModelForImageTextToText`` from a directory or the Hub's cache.
+    """A model of ``AutoModelForImageTextToText`` from a directory, one that a run saved, or the Hub's cache.
 
     Raises:
         ValueError: nothing there, or no model of that kind; the message names the place.
@@ -97,14 +100,20 @@ def read_base(place: str | Path, *, dtype: str = "fp32") -> nn.Module:
     from transformers import AutoModelForImageTextToText
 
     kept = torch.bfloat16 if dtype == "bf16" else torch.float32
-    return _read(partial(AutoModelForImageTextToText.from_pretrained, dtype=kept), place)
+    return _read(partial(AutoModelForImageTextToText.from_pretrained, dtype=kept), _part(place, MODEL_DIR))
 
 
 def read_processor(place: str | Path) -> Any:
     """A processor of ``AutoProcessor``; errors as for :func:`read_base`."""
     from transformers import AutoProcessor
 
-    return _read(AutoProcessor.from_pretrained, place)
+    return _read(AutoProcessor.from_pretrained, _part(place, PROCESSOR_DIR))
+
+
+def _part(place: str | Path, name: str) -> str | Path:
+    """Where a directory that a run saved keeps a part; other places have model and processor side by side."""
+    part = Path(place) / name
+    return part if (part / "config.json").is_file() or (part / "tokenizer_config.json").is_file() else place
 
 
 def _read(read: Any, place: str | Path) -> Any:
@@ -151,6 +160,18 @@ def build_mask_mapper(
         max_length=config.text_mask.max_length,
         seed=config.train.seed,
     )
+
+
+def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
+    """The mixture of a run in which visual tokens learn what they show."""
+    settings = system.model.model.config
+    collate = CellCollate(
+        system.collate(config).pictures,
+        system.tokenizer,
+        image_id=int(settings.image_token_id),
+        merge=getattr(settings.vision_config, "spatial_merge_size", 1),
+    )
+    return mixture_of(config, lambda source, _: CellMapper(system.tokenizer), collate=collate)
 
 
 def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:

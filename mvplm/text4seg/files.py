@@ -7,14 +7,22 @@ from typing import Any
 from mvplm.config import Config, load_config, to_yaml
 from mvplm.config.base import near
 from mvplm.prompts.mask_tasks import TEMPLATE_VERSION
-from mvplm.text4seg.build import TextMaskSystem, assemble, build_text_mask, read_base, read_processor
+from mvplm.text4seg.build import (
+    MODEL_DIR,
+    PROCESSOR_DIR,
+    TextMaskSystem,
+    assemble,
+    build_text_mask,
+    read_base,
+    read_processor,
+)
 from mvplm.text4seg.perceiver import TextPerceiver
 from mvplm.textmask.answer import TAGS
 from mvplm.textmask.bricks import BRICKS
 from mvplm.writing_perceiver import placement
 
 CONFIG_FILE, FORMAT_FILE = "config.yaml", "text_mask.json"
-PROCESSOR_DIR, MODEL_DIR, ADAPTER_DIR = "processor", "model", "adapter"
+ADAPTER_DIR = "adapter"
 SYSTEMS = {"text4seg": ("isd_rrle", 16), "text4seg++": ("bsd_bricks", 64)}
 """Codec and cells a side of the published systems."""
 

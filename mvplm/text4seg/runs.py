@@ -10,10 +10,19 @@ from torch import Tensor, nn
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
 from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
+from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
-from mvplm.text4seg.build import TextMaskSystem, build_mask_mixture, build_text_mask, read_processor
-from mvplm.text4seg.files import PROCESSOR_DIR, is_text_directory, load_text_perceiver, placed
+from mvplm.text4seg.build import (
+    MODEL_DIR,
+    PROCESSOR_DIR,
+    TextMaskSystem,
+    build_cell_mixture,
+    build_mask_mixture,
+    build_text_mask,
+    read_processor,
+)
+from mvplm.text4seg.files import is_text_directory, load_text_perceiver, placed
 from mvplm.text4seg.perceiver import TextPerceiver
 
 AVERAGE_FILE = "ema.safetensors"
@@ -29,9 +38,7 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
     system = build_text_mask(config)
     model = system.model
     if config.train.init_from and not resume:
-        start = Path(config.train.init_from)
-        path = start / WEIGHTS_FILE if start.is_dir() else start
-        load_weights(model, path, allow_missing=_from_base(system, config), skip=config.train.init_skip)
+        _start_from(Path(config.train.init_from), system, config=config)
     freeze(model, config.train.freeze)
     if config.train.gradient_checkpointing:
         model.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -40,11 +47,12 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
     def extras(folder: Path) -> None:
         system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
 
+    cells = config.text_mask.learns == "cells"
     trainer = Trainer(
-        model,
+        CellTeacher(model.model) if cells else model,
         _no_criterion,
         weights=build_weights(config),
-        mixture=build_mask_mixture(config, system),
+        mixture=build_cell_mixture(config, system) if cells else build_mask_mixture(config, system),
         settings=replace(build_trainer_settings(config), trained_only=bool(_from_base(system, config))),
         optimizer=build_optimizer_settings(config),
         hooks=(
@@ -57,6 +65,16 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
         with trainer.evaluation_model():
             TextPerceiver(system, config=config).save(out / "model")
     return summary
+
+
+def _start_from(start: Path, system: TextMaskSystem, *, config: Config) -> None:
+    """Take the weights of a saved model that has all of them, of a directory with a file of weights, or of a file."""
+    skip = config.train.init_skip
+    if is_text_directory(start) and (start / MODEL_DIR).is_dir():
+        load_weights(system.model.model, start / MODEL_DIR / WEIGHTS_FILE, skip=skip)
+        return
+    path = start / WEIGHTS_FILE if start.is_dir() else start
+    load_weights(system.model, path, allow_missing=_from_base(system, config), skip=skip)
 
 
 def _from_base(system: TextMaskSystem, config: Config) -> list[str]:

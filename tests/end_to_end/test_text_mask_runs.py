@@ -15,6 +15,7 @@ from mvplm.config import Config
 from mvplm.engine import Hook, read_metrics
 from mvplm.export import export_run
 from mvplm.runs import run_evaluation, run_training
+from mvplm.text4seg.build import read_base, read_processor
 from mvplm.text4seg.perceiver import TextPerceiver
 
 
@@ -95,6 +96,13 @@ def test_a_run_becomes_a_model_that_is_loaded_by_name(run: Path, tmp_path: Path,
         export_run(run, tmp_path / "other", vocabulary="scenes/val")
 
 
+def test_a_saved_model_can_be_the_base_of_another(run: Path):
+    folder = run / "model"
+    model, kept = read_base(folder), load_file(folder / "model" / "model.safetensors")
+    assert all(torch.equal(value, kept[name]) for name, value in model.state_dict().items() if name in kept)
+    assert "<seg>" in read_processor(folder).tokenizer.get_vocab()
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_base(tmp_path_factory.mktemp("base"))
@@ -153,3 +161,19 @@ def test_the_same_commands_predict_and_evaluate(run: Path, tmp_path: Path, monke
     measured = ["evaluate", "--config-file", "run.yaml", "--weights", str(run / "model"), "--out", "measured"]
     assert runner.invoke(app, measured, catch_exceptions=False).exit_code == 0
     assert "referring/all/cIoU" in Path("measured/metrics.json").read_text()
+
+
+def test_a_vision_encoder_learns_to_see_first_and_answers_go_on_from_there(tmp_path: Path):
+    names = "{dataset: scenes/train, options: {role: referring, vocabulary: names, num: 8, size: 96}, task: detection, "
+    names += "form: detect, batch_size: 2}"
+    taught = tmp_path / "taught"
+    settings = ("text_mask.learns=cells", f"data.sources.names={names}", "data.sources.refer.ratio=0")
+    run_training(run_config(taught, *settings, "train.steps=3"))
+    losses = totals(taught)
+    assert losses[3] < losses[1]
+    started = run_config(tmp_path / "run", f"train.init_from={taught / 'model'}", "train.steps=1", "optim.lr=1e-12")
+    run_training(started)
+    seen = load_file(taught / "model" / "model" / "model.safetensors")
+    kept = load_file(tmp_path / "run" / "checkpoints" / "step_000001" / "model.safetensors")
+    pairs = [(value, kept[f"model.{name}"]) for name, value in seen.items() if f"model.{name}" in kept]
+    assert len(pairs) > 20 and all(torch.allclose(one, two, atol=1e-6) for one, two in pairs)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mvplm.models.text_mask.constraint import AnswerConstraints
-from mvplm.models.text_mask.pictures import ReadPictures, read_pictures
+from mvplm.models.text_mask.pictures import ReadPictures, positions_of, read_pictures
 from mvplm.models.text_mask.scores import instance_scores
 from mvplm.models.text_mask.writing import WritingLimits, Written, write
 from mvplm.structures.processes import mean_over_processes
@@ -28,7 +28,12 @@ def answer_loss(model: nn.Module, batch: WrittenBatch) -> Tensor:
     """
     if batch.labels is None:
         raise ValueError("a batch with open answers cannot be learned from")
-    output = model(**batch.inputs, logits_to_keep=batch.tail + 1, use_cache=False)
+    output = model(
+        **batch.inputs,
+        position_ids=positions_of(model, batch.inputs["attention_mask"]),
+        logits_to_keep=batch.tail + 1,
+        use_cache=False,
+    )
     logits = output.logits[:, :-1].float()
     labels = batch.labels[:, -batch.tail :]
     total = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum")

@@ -40,8 +40,7 @@ def read_pictures(model: Any, inputs: dict[str, Any]) -> ReadPictures:
         model: it, or one with adapters. inputs: its arguments, text padded on the left.
     """
     attended = inputs["attention_mask"]
-    axes = _with_axes(model)
-    positions = None if axes is not None else (attended.cumsum(1) - 1).clamp(min=0)
+    axes, positions = _with_axes(model), positions_of(model, attended)
     cache = make_cache(model.config.get_text_config(decoder=True))
     model(**inputs, **cache_argument(model, cache), position_ids=positions, use_cache=True, logits_to_keep=1)
     following = attended.sum(1)
@@ -55,6 +54,15 @@ def cache_argument(model: Any, cache: Any) -> dict[str, Any]:
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     known = inspect.signature(inner.forward).parameters
     return {"cache" if "cache" in known else "past_key_values": cache}
+
+
+def positions_of(model: Any, attended: Tensor) -> Tensor | None:
+    """Positions (B, T) int64 that do not count padding; None where the model gives pictures positions of their own.
+
+    Args:
+        model: of ``AutoModelForImageTextToText``. attended: (B, T), 0 at padding.
+    """
+    return None if _with_axes(model) is not None else (attended.cumsum(1) - 1).clamp(min=0)
 
 
 def _with_axes(model: Any) -> Any:

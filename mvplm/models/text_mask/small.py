@@ -3,11 +3,13 @@
 They are the classes of transformers at toy size, so whatever holds for them holds for the published ones.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from mvplm.prompts.tokens import byte_level_bpe
 from mvplm.structures.choices import check_choice
@@ -133,7 +135,25 @@ def small_model(tokenizer: Any, sizes: SmallSizes) -> nn.Module:
         ratio = sizes.vision_ffn // sizes.vision_width
         vision |= {"embed_dim": sizes.vision_width, "hidden_size": sizes.width, "mlp_ratio": ratio}
         config = Qwen2VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **ids)
-    return AutoModelForImageTextToText.from_config(config)
+    model = AutoModelForImageTextToText.from_config(config)
+    if sizes.kind == "qwen3_vl":
+        table = model.model.visual.pos_embed.weight
+        with torch.no_grad():
+            table.copy_(_places(sizes.image // sizes.patch, table.shape[1]))
+    return model
+
+
+def _places(side: int, width: int) -> Tensor:
+    """Where patches are, (side * side, width): sines of the row, then of the column, at half size.
+
+    Learned positions start at 0.02, where a patch of one colour, many times as large, drowns them; such a model never
+    finds out where anything is.
+    """
+    periods = math.pi * 2.0 ** torch.linspace(0, math.log2(side), width // 4)
+    angles = ((torch.arange(side) + 0.5) / side)[:, None] * periods
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1) / 2
+    rows, columns = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
+    return torch.cat([rows, columns], dim=2).reshape(side * side, -1)
 
 
 _TOKEN_IDS = {

@@ -1,0 +1,105 @@
+"""From records to what every visual token of a picture shows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from mvplm.data.mask_mapper import picture_of
+from mvplm.prompts.plain import PlainTokenizer
+from mvplm.structures import Record
+from mvplm.structures.cells import CellBatch, CellSample
+from mvplm.structures.masks import decode_mask
+
+NOTHING = "background"
+"""Word for tokens that show no object."""
+_LEAST = 0.125
+
+
+class CellMapper:
+    """Makes samples of records with masks and a list of names. Source: ours.
+
+    Args:
+        tokenizer: plain.
+    """
+
+    def __init__(self, tokenizer: PlainTokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, record: Record, *, epoch: int = 0, index: int = 0) -> CellSample:
+        """The sample of a record; nothing is drawn.
+
+        Raises:
+            ValueError: no list of names, an object without a mask, or a picture that cannot be read.
+        """
+        if record.vocabulary is None:
+            raise ValueError(f"image {record.image_id}: cells need a list of names")
+        objects = [found for found in record.annotations if found.label is not None and not found.iscrowd]
+        masks = np.zeros((len(objects), *record.size), bool)
+        for mask, found in zip(masks, objects, strict=True):
+            if found.segmentation is None:
+                raise ValueError(f"image {record.image_id}: cells need the masks of all objects")
+            mask[:] = decode_mask(found.segmentation, record.size)
+        names = [record.vocabulary.names[found.label or 0] for found in objects]
+        sides = torch.tensor([record.size[1], record.size[0]] * 2, dtype=torch.float32)
+        boxes = torch.tensor([found.box for found in objects], dtype=torch.float32).reshape(-1, 4) / sides
+        ids = tuple(tuple(self.tokenizer.encode(f" {name}")) for name in names)
+        return CellSample(picture_of(record), record.image_id, torch.from_numpy(masks), boxes, ids)
+
+
+class CellCollate:
+    """Makes batches: the processor takes the pictures, and every visual token gets the object that covers it most.
+
+    Objects that cover less than an eighth of a token's cell are not shown by it.
+
+    Args:
+        pictures: makes the model's arguments of images uint8 (3, H, W), see :meth:`WrittenCollate.pictures`.
+        tokenizer: plain. image_id: of visual tokens in ``input_ids``. merge: patches a side that make one of them.
+    """
+
+    def __init__(self, pictures: Any, tokenizer: PlainTokenizer, *, image_id: int, merge: int) -> None:
+        self._pictures = pictures
+        self._image_id = image_id
+        self._merge = merge
+        self._nothing = tuple(tokenizer.encode(f" {NOTHING}"))
+
+    def __call__(self, samples: Sequence[CellSample]) -> CellBatch:
+        """The batch of B samples.
+
+        Raises:
+            ValueError: the visual tokens of a picture are not known to form a grid.
+        """
+        found = self._pictures([sample.image for sample in samples])
+        tokens = (found["input_ids"] == self._image_id).sum(1).tolist()
+        grids = self._grids(found, tokens)
+        owners = [_owners(sample.masks, grid) for sample, grid in zip(samples, grids, strict=True)]
+        names: list[tuple[int, ...]] = []
+        boxes = []
+        for sample, owner in zip(samples, owners, strict=True):
+            known = [self._nothing, *sample.names]
+            names += [known[place] for place in owner.tolist()]
+            boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
+        words = torch.full((len(names), max(map(len, names))), -1, dtype=torch.int64)
+        for row, ids in zip(words, names, strict=True):
+            row[: len(ids)] = torch.tensor(ids)
+        inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
+        shown = torch.cat(owners) > 0
+        return CellBatch(inputs, words, shown, torch.cat(boxes), [sample.image_id for sample in samples])
+
+    def _grids(self, found: dict[str, Tensor], tokens: list[int]) -> list[tuple[int, int]]:
+        if "image_grid_thw" in found:
+            grids = [(int(h) // self._merge, int(w) // self._merge) for _, h, w in found["image_grid_thw"].tolist()]
+        else:
+            grids = [(round(count**0.5), round(count**0.5)) for count in tokens]
+        if [h * w for h, w in grids] != tokens:
+            raise ValueError(f"visual tokens form no grid: there are {tokens}, grids of {grids} were expected")
+        return grids
+
+
+def _owners(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Which of N masks (N, H, W) covers most of each cell, (h * w,) int64 from 1; 0 where none covers enough."""
+    shares = adaptive_avg_pool2d(masks.float(), grid) if len(masks) else torch.zeros(0, *grid)
+    return torch.cat([torch.full((1, *grid), _LEAST), shares]).flatten(1).argmax(0)

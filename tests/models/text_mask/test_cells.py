@@ -1,0 +1,79 @@
+"""Visual tokens learn what their cells show."""
+
+import copy
+
+import pytest
+import torch
+from oracles.small_vlms import picture, vlm_parts
+from torch.nn.functional import log_softmax
+
+from mvplm.models.text_mask.cells import CellTeacher
+from mvplm.models.text_mask.small import SmallSizes, small_model, small_tokenizer
+from mvplm.structures.cells import CellBatch
+
+
+def batch(family: str = "qwen3_vl") -> CellBatch:
+    parts = vlm_parts(family)
+    tokens = {"qwen3_vl": "<|vision_start|><|image_pad|><|vision_end|>"}.get(family, "<|image_pad|>")
+    found = parts["processor"](images=[picture(32, 32).permute(1, 2, 0).numpy()], text=[tokens], return_tensors="pt")
+    inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
+    length = int((found["input_ids"] == parts["model"].config.image_token_id).sum())
+    words = torch.tensor([[3, 4], [5, -1], [6, -1], [3, 5]]).repeat(length // 4, 1)
+    shown = torch.tensor([True, True, False, True]).repeat(length // 4)
+    boxes = torch.rand(length, 4, generator=torch.Generator().manual_seed(0))
+    return CellBatch(inputs, words, shown, boxes, [1])
+
+
+@pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
+def test_the_loss_is_that_of_a_loop(family: str):
+    torch.manual_seed(0)
+    teacher, given = CellTeacher(copy.deepcopy(vlm_parts(family)["model"])).eval(), batch(family)
+    with torch.no_grad():
+        features = teacher.model.get_image_features(**given.inputs).pooler_output
+        rows = torch.cat([part.flatten(0, -2) for part in features])
+        words, weights, edges = 0.0, 0.0, []
+        for row, ids, shown, box in zip(rows, given.words, given.shown, given.boxes, strict=True):
+            unit = row / (row.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
+            told = [i for i in ids.tolist() if i >= 0]
+            weight = 1.0 if shown else 0.3
+            scores = log_softmax(unit @ teacher.model.get_output_embeddings().weight.T, 0)
+            words -= weight * float(scores[told].mean())
+            weights += weight
+            if shown:
+                edges.append(float((teacher.box(unit) - box).abs().mean()))
+        assert float(teacher.caption_loss(given)) == pytest.approx(words / weights + 5 * sum(edges) / len(edges), 1e-4)
+
+
+def test_only_what_sees_and_the_words_are_trained():
+    teacher = CellTeacher(copy.deepcopy(vlm_parts("qwen3_vl")["model"]))
+    teacher.caption_loss(batch()).backward()
+    trained = {name for name, parameter in teacher.named_parameters() if parameter.requires_grad}
+    assert any("visual" in name for name in trained) and {"box.weight", "box.bias"} <= trained
+    assert not any("layers" in name and "language_model" in name for name in trained)
+    with_gradient = {name for name, p in teacher.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert "model.model.language_model.embed_tokens.weight" in with_gradient
+    assert any("patch_embed" in name for name in with_gradient)
+
+
+def test_tokens_learn_what_they_show():
+    torch.manual_seed(0)
+    teacher, given = CellTeacher(copy.deepcopy(vlm_parts("qwen3_vl")["model"])), batch()
+    optimizer = torch.optim.AdamW([p for p in teacher.parameters() if p.requires_grad], lr=3e-3)
+    losses = []
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = teacher.caption_loss(given)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_places_of_patches_differ_in_both_axes():
+    tokenizer = small_tokenizer(["a red star"] * 50, vocab_size=300)
+    sizes = SmallSizes("qwen3_vl", 32, 1, 2, 32, vision_width=32, vision_layers=2, vision_heads=2, image=64)
+    table = small_model(tokenizer, sizes).model.visual.pos_embed.weight.detach().view(8, 8, 32)
+    assert torch.equal(table[:, 0, :16], table[:, 7, :16]) and torch.equal(table[0, :, 16:], table[7, :, 16:])
+    nearest = torch.pdist(table.flatten(0, 1)).min()
+    assert nearest > 0.3
+    assert float(table.abs().max()) <= 0.5
