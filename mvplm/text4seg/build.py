@@ -19,6 +19,7 @@ from mvplm.models.adapters import AdapterSettings
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
 from mvplm.models.text_mask.adapters import with_adapters
 from mvplm.models.text_mask.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.pretrained import shipped_folder
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES
 from mvplm.prompts.plain import PlainTokenizer
@@ -92,7 +93,7 @@ def assemble(model: nn.Module, processor: Any, *, config: Config, adapters: bool
 
 
 def read_base(place: str | Path, *, dtype: str = "fp32") -> nn.Module:
-    """A model of ``AutoModelForImageTextToText`` from a directory, one that a run saved, or the Hub's cache.
+    """A model of ``AutoModelForImageTextToText`` from a directory, one that a run saved, a shipped model's name, or the Hub.
 
     Raises:
         ValueError: nothing there, or no model of that kind; the message names the place.
@@ -111,8 +112,8 @@ def read_processor(place: str | Path) -> Any:
 
 
 def _part(place: str | Path, name: str) -> str | Path:
-    """Where a directory that a run saved keeps a part; other places have model and processor side by side."""
-    part = Path(place) / name
+    """Where a shipped model or one that a run saved keeps a part; other places have model and processor side by side."""
+    part = (shipped_folder(place) or Path(place)) / name
     return part if (part / "config.json").is_file() or (part / "tokenizer_config.json").is_file() else place
 
 

@@ -88,6 +88,7 @@ def test_a_run_becomes_a_model_that_is_loaded_by_name(run: Path, tmp_path: Path,
     assert pretrained.shipped_models() == ["tiny-writer"]
     shipped = mvplm.load("tiny-writer", device="cpu")
     assert isinstance(shipped, TextPerceiver)
+    assert torch.equal(read_base("tiny-writer").lm_head.weight, shipped.model.model.lm_head.weight)
     kept = load_file(run / "checkpoints" / "step_000006" / "model.safetensors")
     assert all(torch.equal(value, kept[name]) for name, value in shipped.model.state_dict().items() if name in kept)
     assert str(run) not in (folder / "config.yaml").read_text()
