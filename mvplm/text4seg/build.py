@@ -93,7 +93,7 @@ def assemble(model: nn.Module, processor: Any, *, config: Config, adapters: bool
 
 
 def read_base(place: str | Path, *, dtype: str = "fp32") -> nn.Module:
-    """A model of ``AutoModelForImageTextToText`` from a directory, one that a run saved, a shipped model's name, or the Hub.
+    """A model of ``AutoModelForImageTextToText`` from a directory, a saved run, a shipped model, or the Hub.
 
     Raises:
         ValueError: nothing there, or no model of that kind; the message names the place.
@@ -112,7 +112,7 @@ def read_processor(place: str | Path) -> Any:
 
 
 def _part(place: str | Path, name: str) -> str | Path:
-    """Where a shipped model or one that a run saved keeps a part; other places have model and processor side by side."""
+    """Where a shipped model, or one that a run saved, keeps a part; elsewhere model and processor lie side by side."""
     part = (shipped_folder(place) or Path(place)) / name
     return part if (part / "config.json").is_file() or (part / "tokenizer_config.json").is_file() else place
 
