@@ -238,3 +238,9 @@ def test_every_setting_is_described_in_its_section():
         described = kind.__doc__ or ""
         missing = [spec.name for spec in dataclasses.fields(kind) if spec.name not in described]
         assert not missing, f"{kind.__name__} does not describe {missing}"
+
+
+def test_cells_are_not_learned_with_adapters():
+    asked = ["system=text4seg", "text_mask.learns=cells", "text_mask.lora.rank=4"]
+    with pytest.raises(ValueError, match="text_mask.learns 'cells' trains a vision encoder"):
+        load_config(None, asked)

@@ -139,12 +139,13 @@ def small_model(tokenizer: Any, sizes: SmallSizes) -> nn.Module:
     if sizes.kind == "qwen3_vl":
         table = model.model.visual.pos_embed.weight
         with torch.no_grad():
-            table.copy_(_places(sizes.image // sizes.patch, table.shape[1]))
+            places = _places(sizes.image // sizes.patch, table.shape[1])
+            table[:, : places.shape[1]] = places
     return model
 
 
 def _places(side: int, width: int) -> Tensor:
-    """Where patches are, (side * side, width): sines of the row, then of the column, at half size.
+    """Where patches are, (side * side, width rounded down to fours): sines of row, then column, at half size.
 
     Learned positions start at 0.02, where a patch of one colour, many times as large, drowns them; such a model never
     finds out where anything is.
