@@ -74,6 +74,11 @@ class TextMaskConfig(Section):
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
         learns: "answers", or "cells": what each visual token shows, so that a vision encoder from scratch learns to see
             before its language model learns to answer; sources then need masks and lists of names.
+        prompt_order: "image_first" (published; a picture is read once for any number of questions), or "text_first":
+            the first question stands in front of the picture as well, which is then read for each question, with it in
+            mind.
+        looking: weight of a hint in training, with "text_first": each visual token says whether it shows what is asked
+            for. Small models from scratch hardly learn to look without it.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -90,4 +95,6 @@ class TextMaskConfig(Section):
     refiner: str | None = None
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
     learns: str = setting("answers", choices=("answers", "cells"))
+    prompt_order: str = setting("image_first", choices=("image_first", "text_first"))
+    looking: float = setting(0.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d
 
 from mvplm.data.mask_mapper import picture_of
+from mvplm.data.token_grids import LEAST_SHARE, TokenGrids, cell_shares
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.cells import CellBatch, CellSample
@@ -16,7 +16,6 @@ from mvplm.structures.masks import decode_mask
 
 NOTHING = "background"
 """Word for tokens that show no object."""
-_LEAST = 0.125
 
 
 class CellMapper:
@@ -57,13 +56,12 @@ class CellCollate:
 
     Args:
         pictures: makes the model's arguments of images uint8 (3, H, W), see :meth:`WrittenCollate.pictures`.
-        tokenizer: plain. image_id: of visual tokens in ``input_ids``. merge: patches a side that make one of them.
+        tokenizer: plain. grids: of the model's visual tokens.
     """
 
-    def __init__(self, pictures: Any, tokenizer: PlainTokenizer, *, image_id: int, merge: int) -> None:
+    def __init__(self, pictures: Any, tokenizer: PlainTokenizer, *, grids: TokenGrids) -> None:
         self._pictures = pictures
-        self._image_id = image_id
-        self._merge = merge
+        self._grids = grids
         self._nothing = tuple(tokenizer.encode(f" {NOTHING}"))
 
     def __call__(self, samples: Sequence[CellSample]) -> CellBatch:
@@ -73,9 +71,7 @@ class CellCollate:
             ValueError: the visual tokens of a picture are not known to form a grid.
         """
         found = self._pictures([sample.image for sample in samples])
-        tokens = (found["input_ids"] == self._image_id).sum(1).tolist()
-        grids = self._grids(found, tokens)
-        owners = [_owners(sample.masks, grid) for sample, grid in zip(samples, grids, strict=True)]
+        owners = [_owners(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
         names: list[tuple[int, ...]] = []
         boxes = []
         for sample, owner in zip(samples, owners, strict=True):
@@ -89,17 +85,7 @@ class CellCollate:
         shown = torch.cat(owners) > 0
         return CellBatch(inputs, words, shown, torch.cat(boxes), [sample.image_id for sample in samples])
 
-    def _grids(self, found: dict[str, Tensor], tokens: list[int]) -> list[tuple[int, int]]:
-        if "image_grid_thw" in found:
-            grids = [(int(h) // self._merge, int(w) // self._merge) for _, h, w in found["image_grid_thw"].tolist()]
-        else:
-            grids = [(round(count**0.5), round(count**0.5)) for count in tokens]
-        if [h * w for h, w in grids] != tokens:
-            raise ValueError(f"visual tokens form no grid: there are {tokens}, grids of {grids} were expected")
-        return grids
-
 
 def _owners(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """Which of N masks (N, H, W) covers most of each cell, (h * w,) int64 from 1; 0 where none covers enough."""
-    shares = adaptive_avg_pool2d(masks.float(), grid) if len(masks) else torch.zeros(0, *grid)
-    return torch.cat([torch.full((1, *grid), _LEAST), shares]).flatten(1).argmax(0)
+    return torch.cat([torch.full((1, *grid), LEAST_SHARE), cell_shares(masks, grid)]).flatten(1).argmax(0)

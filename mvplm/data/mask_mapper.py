@@ -28,6 +28,7 @@ class MaskTextMapper:
         wordings: so many wordings are used in training; evaluation uses the first.
         max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
         seed: base of all draws.
+        shows: tell where what is asked for can be seen, too.
 
     Attributes:
         vanished: targets left out so far because nothing of them is seen on the grid.
@@ -42,6 +43,7 @@ class MaskTextMapper:
         wordings: int = 3,
         max_length: int = 4096,
         seed: int = 0,
+        shows: bool = False,
     ) -> None:
         self.maker = maker
         self.tokenizer = tokenizer
@@ -49,6 +51,7 @@ class MaskTextMapper:
         self.wordings = wordings
         self.max_length = max_length
         self.seed = seed
+        self.shows = shows
         self.vanished = 0
 
     def __call__(
@@ -97,7 +100,8 @@ class MaskTextMapper:
         answer = None if made.answer is None else tuple(answer_ids(made.answer, self.tokenizer, codec=self.maker.codec))
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
-        return Turn(made.question, answer, made.names)
+        shown = torch.from_numpy(made.masks.any(0)) if self.shows and made.masks is not None else None
+        return Turn(made.question, answer, made.names, shown)
 
     def ask(self, record: Record, *, rng: random.Random, expression: int | None) -> AnsweredQuestion:
         """One question and its answer as text."""

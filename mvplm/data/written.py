@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvplm.data.collate import IGNORED
+from mvplm.data.token_grids import LEAST_SHARE, TokenGrids, cell_shares
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures.written import AskedBatch, WrittenBatch, WrittenSample
@@ -24,6 +25,7 @@ class WrittenCollate:
         processor: Hugging Face processor. tokenizer: its tokenizer, plain. frame: of its chat template.
         options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
         opening: id that begins a picture, in front of which the first question is put as well; None: only behind.
+        grids: of visual tokens, to tell in training whether they show what is asked for; None: nothing learns that.
         whole: questions with open answers, too, become whole rows; otherwise pictures they share are there once.
     """
 
@@ -36,6 +38,7 @@ class WrittenCollate:
         options: dict[str, Any] | None = None,
         opening: int | None = None,
         whole: bool = False,
+        grids: TokenGrids | None = None,
     ) -> None:
         self.processor = processor
         self.tokenizer = tokenizer
@@ -43,6 +46,7 @@ class WrittenCollate:
         self.options = dict(options or {})
         self.opening = opening
         self.whole = whole
+        self.grids = grids
 
     def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch | AskedBatch:
         """The batch of B samples: with answers to learn from, or with questions to answer.
@@ -61,16 +65,47 @@ class WrittenCollate:
         return AskedBatch({}, list(samples), list(rows), [self._text(sample).ids for sample in samples])
 
     def _asked(self, samples: list[WrittenSample]) -> AskedBatch:
-        """Pictures once each: samples about one picture hold the same tensor."""
+        """Pictures once each: samples about one picture hold the same tensor. With questions in front: one each."""
+        if self.opening is not None:
+            heads = self._joined(samples, [_Text() for _ in samples])
+            return replace(self.ask(samples, rows=range(len(samples))), inputs=heads)
         first = {id(sample.image): sample.image for sample in samples}
         places = list(first)
         rows = [places.index(id(sample.image)) for sample in samples]
         return replace(self.ask(samples, rows=rows), inputs=self.pictures(list(first.values())))
 
     def _rows(self, samples: list[WrittenSample]) -> WrittenBatch:
+        texts = [self._text(sample) for sample in samples]
+        inputs = self._joined(samples, texts)
+        labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
+        longest = inputs["input_ids"].shape[1]
+        learned = samples[0].turns[-1].answer is not None
+        return WrittenBatch(
+            inputs,
+            samples,
+            _pad_left(labels, longest, fill=IGNORED) if learned else None,
+            max(map(len, labels)),
+            self._shown(samples, inputs) if learned and self.grids is not None else None,
+        )
+
+    def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor:
+        """Whether each visual token of a batch shows what the first question asks for, (L,) bool."""
+        assert self.grids is not None
+        found = []
+        for sample, grid in zip(samples, self.grids(inputs), strict=True):
+            shown = sample.turns[0].shown
+            if shown is None:
+                raise ValueError(
+                    f"image {sample.image_id}: {sample.form} does not tell where what is asked for can be seen; "
+                    "leave such sources out, or set text_mask.looking to 0"
+                )
+            found.append(cell_shares(shown[None], grid).flatten() > LEAST_SHARE)
+        return torch.cat(found)
+
+    def _joined(self, samples: list[WrittenSample], texts: "list[_Text]") -> dict[str, Tensor]:
+        """Arguments of the model: pictures, what is in front of them, and texts behind, padded on the left."""
         inputs = self.pictures([sample.image for sample in samples])
         given = inputs["attention_mask"].bool()
-        texts = [self._text(sample) for sample in samples]
         leads = [self._lead(sample, inputs["input_ids"][row][given[row]]) for row, sample in enumerate(samples)]
         longest = max(
             int(given[row].sum()) + len(lead.ids) + len(text.ids)
@@ -96,14 +131,7 @@ class WrittenCollate:
             )
             if name in inputs
         }
-        labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
-        learned = samples[0].turns[-1].answer is not None
-        return WrittenBatch(
-            {**inputs, **padded},
-            samples,
-            _pad_left(labels, longest, fill=IGNORED) if learned else None,
-            max(map(len, labels)),
-        )
+        return {**inputs, **padded}
 
     def pictures(self, images: Sequence[Tensor]) -> dict[str, Tensor]:
         """Arguments of the model for images, uint8 (3, H, W), and the text before the questions, padded on the left."""

@@ -13,11 +13,13 @@ class Turn:
 
     Attributes:
         names: what is asked for: names of classes, the one expression, or nothing.
+        shown: (H, W) bool, where what is asked for can be seen; None where that is not needed, or not known.
     """
 
     question: str
     answer: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
+    shown: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -77,15 +79,19 @@ class WrittenBatch(_SampleBatch):
         inputs: ``input_ids`` (B, T), ``attention_mask`` (B, T), pictures.
         labels: (B, T) int64, the token where it is learned and -100 elsewhere; None with open answers.
         tail: so many last positions hold every label; a host integer.
+        asked: (L,) bool, whether a visual token shows what the first question asks for, all pictures after each other;
+            None where that is not needed.
     """
 
     labels: Tensor | None
     tail: int
+    asked: Tensor | None = None
     family: str = field(default="caption", init=False)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        return replace(self, inputs=self._moved(device), labels=None if self.labels is None else self.labels.to(device))
+        labels, asked = (None if value is None else value.to(device) for value in (self.labels, self.asked))
+        return replace(self, inputs=self._moved(device), labels=labels, asked=asked)
 
 
 @dataclass

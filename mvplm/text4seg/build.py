@@ -14,6 +14,7 @@ from mvplm.data.cells import CellCollate, CellMapper
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
 from mvplm.data.mixing import TrainingMixture
+from mvplm.data.token_grids import TokenGrids
 from mvplm.data.written import WrittenCollate
 from mvplm.models.adapters import AdapterSettings
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
@@ -48,9 +49,19 @@ class TextMaskSystem:
         return self.model.tokenizer
 
     def collate(self, config: Config) -> WrittenCollate:
-        """What makes batches, with the processor's arguments of a configuration."""
-        options = dict(config.text_mask.processor)
-        return WrittenCollate(self.processor, self.tokenizer, frame=self.frame, options=options)
+        """What makes batches, with the processor's arguments and the order of a configuration."""
+        asked, settings = config.text_mask, self.model.model.config
+        opening = None
+        if asked.prompt_order == "text_first":
+            opening = int(getattr(settings, "vision_start_token_id", None) or settings.image_token_id)
+        return WrittenCollate(
+            self.processor,
+            self.tokenizer,
+            frame=self.frame,
+            options=dict(asked.processor),
+            opening=opening,
+            grids=TokenGrids.of(settings) if asked.looking else None,
+        )
 
 
 def build_codec(config: Config) -> Codec:
@@ -160,18 +171,14 @@ def build_mask_mapper(
         wordings=config.text_mask.wordings,
         max_length=config.text_mask.max_length,
         seed=config.train.seed,
+        shows=training and config.text_mask.looking > 0,
     )
 
 
 def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
     """The mixture of a run in which visual tokens learn what they show."""
-    settings = system.model.model.config
-    collate = CellCollate(
-        system.collate(config).pictures,
-        system.tokenizer,
-        image_id=int(settings.image_token_id),
-        merge=getattr(settings.vision_config, "spatial_merge_size", 1),
-    )
+    grids = TokenGrids.of(system.model.model.config)
+    collate = CellCollate(system.collate(config).pictures, system.tokenizer, grids=grids)
     return mixture_of(config, lambda source, _: CellMapper(system.tokenizer), collate=collate)
 
 

@@ -30,10 +30,10 @@ TEXT_TASKS = ("referring", *(form for form in FORMS if form not in NAME_FORMS))
 
 @dataclass(frozen=True)
 class ReadImages:
-    """Images as RGB arrays (H, W, 3), and what the model keeps of them."""
+    """Images as RGB arrays (H, W, 3), and what the model keeps of them; None: it reads them again with a question."""
 
     arrays: list[np.ndarray]
-    pictures: ReadPictures
+    pictures: ReadPictures | None
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,8 @@ class TextPerceiver(WritingPerceiver):
     def read(self, images: Sequence[Any]) -> ReadImages:
         """Run the model over some pictures; any number of questions can follow."""
         arrays = [load_image(image) for image in images]
+        if self._collate.opening is not None:
+            return ReadImages(arrays, None)
         tensors = [torch.from_numpy(array).permute(2, 0, 1) for array in arrays]
         with self.autocast():
             batch = AskedBatch(self._collate.pictures(tensors), [], [], []).to(self.device)
@@ -149,7 +151,9 @@ class TextPerceiver(WritingPerceiver):
                 mapper(record_of(read.arrays[place], question, task=task), expression=None if question.names else 0)
                 for place, question in chunk
             ]
-            batch = self._collate.ask(samples, rows=[place for place, _ in chunk])
+            rows_read = [place for place, _ in chunk]
+            shared = read.pictures is not None
+            batch = self._collate.ask(samples, rows=rows_read) if shared else self._collate(samples)
             looked = self.look(batch, pictures=read.pictures)
             found = self.answer(looked, task=task, isthing=[question.isthing for _, question in chunk])
             for (place, _), perception in zip(chunk, found, strict=True):

@@ -244,3 +244,9 @@ def test_cells_are_not_learned_with_adapters():
     asked = ["system=text4seg", "text_mask.learns=cells", "text_mask.lora.rank=4"]
     with pytest.raises(ValueError, match="text_mask.learns 'cells' trains a vision encoder"):
         load_config(None, asked)
+
+
+def test_hints_where_to_look_need_the_question_in_front():
+    with pytest.raises(ValueError, match="text_mask.looking needs text_mask.prompt_order 'text_first'"):
+        load_config(None, ["system=text4seg", "text_mask.looking=1.0"])
+    load_config(None, ["system=text4seg", "text_mask.looking=1.0", "text_mask.prompt_order=text_first"])

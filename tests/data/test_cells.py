@@ -6,6 +6,7 @@ import torch
 from oracles.small_vlms import picture, text_mask_parts
 
 from mvplm.data.cells import CellCollate, CellMapper
+from mvplm.data.token_grids import TokenGrids
 from mvplm.structures import Annotation, Record, Vocabulary
 from mvplm.structures.cells import CellSample
 from mvplm.structures.masks import encode_mask
@@ -15,11 +16,7 @@ PARTS = {family: text_mask_parts(family) for family in ("qwen3_vl", "llava")}
 
 def collate(family: str = "qwen3_vl") -> CellCollate:
     parts = PARTS[family]
-    settings = parts.model.model.config
-    merge = getattr(settings.vision_config, "spatial_merge_size", 1)
-    return CellCollate(
-        parts.collate.pictures, parts.model.tokenizer, image_id=int(settings.image_token_id), merge=merge
-    )
+    return CellCollate(parts.collate.pictures, parts.model.tokenizer, grids=TokenGrids.of(parts.model.model.config))
 
 
 def sample(height: int, width: int, *objects: tuple[int, int, int, int]) -> CellSample:
@@ -63,9 +60,8 @@ def test_square_pictures_need_no_grid():
 
 def test_tokens_that_form_no_grid_are_named():
     parts = PARTS["qwen3_vl"]
-    wrong = CellCollate(
-        parts.collate.pictures, parts.model.tokenizer, image_id=parts.model.model.config.image_token_id, merge=1
-    )
+    grids = TokenGrids(parts.model.model.config.image_token_id, 1)
+    wrong = CellCollate(parts.collate.pictures, parts.model.tokenizer, grids=grids)
     with pytest.raises(ValueError, match="visual tokens form no grid: there are \\[6\\]"):
         wrong([sample(32, 48)])
 

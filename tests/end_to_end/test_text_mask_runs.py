@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from oracles.text_mask_runs import SETTINGS, run_config, save_base
@@ -17,6 +18,7 @@ from mvplm.export import export_run
 from mvplm.runs import run_evaluation, run_training
 from mvplm.text4seg.build import read_base, read_processor
 from mvplm.text4seg.perceiver import TextPerceiver
+from mvplm.text4seg.runs import load_text_for_evaluation
 
 
 class Interrupted(Exception):
@@ -178,3 +180,26 @@ def test_a_vision_encoder_learns_to_see_first_and_answers_go_on_from_there(tmp_p
     kept = load_file(tmp_path / "run" / "checkpoints" / "step_000001" / "model.safetensors")
     pairs = [(value, kept[f"model.{name}"]) for name, value in seen.items() if f"model.{name}" in kept]
     assert len(pairs) > 20 and all(torch.allclose(one, two, atol=1e-6) for one, two in pairs)
+
+
+def test_a_run_with_hints_where_to_look_reads_pictures_with_the_question_in_mind(tmp_path: Path):
+    settings = (
+        "text_mask.prompt_order=text_first",
+        "text_mask.looking=1.0",
+        "train.steps=3",
+        "train.checkpoint_every=3",
+    )
+    run_training(run_config(tmp_path / "run", *settings))
+    losses = totals(tmp_path / "run")
+    assert losses[3] < losses[1]
+    kept = load_file(tmp_path / "run" / "checkpoints" / "step_000003" / "model.safetensors")
+    assert "asked.weight" in kept
+    assert "asked.weight" not in load_file(tmp_path / "run" / "model" / "model" / "model.safetensors")
+    resumed = load_text_for_evaluation(run_config(tmp_path / "run", *settings), None)
+    saved = mvplm.load(tmp_path / "run" / "model")
+    picture = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    for perceiver in (resumed, saved):
+        first, second = perceiver.predict(picture, text=["the red ring", "the star"])
+        again = perceiver.set_image(picture).predict(text="the star")
+        assert second.written.text == again.written.text
+        assert first.written.status in ("ok", "no_target", "truncated", "repaired")

@@ -15,7 +15,7 @@ from mvplm.structures import Annotation, Record, Vocabulary
 from mvplm.structures.choices import check_choice
 
 ROLES = ("panoptic", "detection", "grounding", "referring", "caption", "all")
-VOCABULARIES = ("shapes", "names")
+VOCABULARIES = ("shapes", "names", "looks")
 _STUFF_ROLES = ("panoptic", "all")
 _MASK_ROLES = ("panoptic", "referring", "all")
 
@@ -31,8 +31,9 @@ class SceneDataset(Sequence[Record]):
         role: what a record tells. "panoptic": masks of things and stuff; "detection": boxes of things with
             colour-shape names; "grounding": boxes with a phrase each; "referring": masks of things and expressions;
             "caption": captions only; "all": everything. Every role has captions.
-        vocabulary: what labels point into, "shapes" or "names" (colour and shape); None takes the role's own. Roles
-            with stuff add the names of stuff. Names never contain held-out combinations outside "heldout".
+        vocabulary: what labels point into, "shapes", "names" (colour and shape) or "looks" (names with size and
+            pattern); None takes the role's own. Roles with stuff add the names of stuff. Names never contain held-out
+            combinations outside "heldout".
         size: side of the images in pixels, 96 to 512.
         most_things: no more stand in a scene, 2 to 10. Few make easy scenes to begin with.
 
@@ -96,12 +97,12 @@ class SceneDataset(Sequence[Record]):
     @property
     def name_groups(self) -> dict[str, tuple[str, ...]] | None:
         """Names to score apart: "heldout" (never seen in training) and "seen"; None where all names are seen."""
-        if self.split != "heldout" or self.vocabulary is None or self.vocabulary_kind != "names":
+        if self.split != "heldout" or self.vocabulary is None or self.vocabulary_kind == "shapes":
             return None
         things = [n for n, isthing in zip(self.vocabulary.names, self.vocabulary.isthing, strict=True) if isthing]
         return {
-            "heldout": tuple(name for name in things if name in HELD_OUT),
-            "seen": tuple(name for name in things if name not in HELD_OUT),
+            "heldout": tuple(name for name in things if _colour_and_shape(name) in HELD_OUT),
+            "seen": tuple(name for name in things if _colour_and_shape(name) not in HELD_OUT),
         }
 
     def layout(self, index: int) -> Layout:
@@ -119,8 +120,9 @@ class SceneDataset(Sequence[Record]):
             return None
         shapes, names = world.SHAPE_VOCABULARY, world.NAME_VOCABULARY
         things = [name for name, isthing in zip(shapes.names, shapes.isthing, strict=True) if isthing]
-        if self.vocabulary_kind == "names":
-            things = [name for name in names.names if self.split == "heldout" or name not in HELD_OUT]
+        if self.vocabulary_kind != "shapes":
+            known = names.names if self.vocabulary_kind == "names" else world.LOOK_VOCABULARY.names
+            things = [name for name in known if self.split == "heldout" or _colour_and_shape(name) not in HELD_OUT]
         stuff = [name for name, isthing in zip(shapes.names, shapes.isthing, strict=True) if not isthing]
         stuff = stuff if self.role in _STUFF_ROLES else []
         return Vocabulary((*things, *stuff), (True,) * len(things) + (False,) * len(stuff))
@@ -136,7 +138,8 @@ class SceneDataset(Sequence[Record]):
             codes = _mask_codes(layout, with_stuff=with_stuff)
         annotations = []
         for place, thing in enumerate(layout.things):
-            name = thing.look.shape if self.vocabulary_kind == "shapes" else thing.look.name
+            look = thing.look
+            name = {"shapes": look.shape, "names": look.name, "looks": look.words}[self.vocabulary_kind]
             annotations.append(
                 Annotation(
                     box=thing.box,
@@ -160,6 +163,10 @@ class SceneDataset(Sequence[Record]):
 
     def _label(self, name: str) -> int | None:
         return None if self.vocabulary is None else self.vocabulary.names.index(name)
+
+
+def _colour_and_shape(name: str) -> str:
+    return " ".join(name.split()[-2:])
 
 
 def segment_map(layout: Layout) -> np.ndarray:

@@ -48,6 +48,11 @@ class Look:
         """Colour and shape, the name a detector is asked for."""
         return f"{self.colour} {self.shape}"
 
+    @property
+    def words(self) -> str:
+        """All that is ever said of it."""
+        return " ".join(getattr(self, key) for key in ATTRIBUTES if getattr(self, key) != "medium")
+
     def differences(self, other: "Look") -> int:
         """How many of the four attributes differ."""
         return sum(getattr(self, key) != getattr(other, key) for key in ATTRIBUTES)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mvplm.data.scenes.looks import MOST
 from mvplm.data.scenes.palette import COLOURS
 from mvplm.data.scenes.shapes import SHAPES
 from mvplm.data.scenes.stuff import STUFF
-from mvplm.data.scenes.things import HELD_OUT
+from mvplm.data.scenes.things import CHOICES, HELD_OUT
 from mvplm.structures import Expression, Vocabulary
 
 WORLD_VERSION = "1"
@@ -28,6 +29,13 @@ _HASHED = (("train", 0, 8), ("val", 1, 4), ("heldout", 2, 4))
 _TEXT_SCENES = 260
 
 SHAPE_VOCABULARY = Vocabulary((*SHAPES, *STUFF), (True,) * len(SHAPES) + (False,) * len(STUFF))
+_SIZES_SAID = ("", *(f"{size} " for size in CHOICES["size"] if size != "medium"))
+LOOK_VOCABULARY = Vocabulary(
+    tuple(
+        f"{size}{pattern} {colour} {shape}"
+        for size, pattern, colour, shape in product(_SIZES_SAID, CHOICES["pattern"], COLOURS, SHAPES)
+    )
+)
 NAME_VOCABULARY = Vocabulary(tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES))
 
 

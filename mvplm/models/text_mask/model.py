@@ -26,14 +26,28 @@ def answer_loss(model: nn.Module, batch: WrittenBatch) -> Tensor:
     Raises:
         ValueError: a batch with open answers.
     """
-    if batch.labels is None:
-        raise ValueError("a batch with open answers cannot be learned from")
-    output = model(
+    return loss_of_output(read_rows(model, batch), batch)
+
+
+def read_rows(model: nn.Module, batch: WrittenBatch, **options: Any) -> Any:
+    """What a model gives for whole rows, with logits for their last ``batch.tail + 1`` tokens."""
+    return model(
         **batch.inputs,
         position_ids=positions_of(model, batch.inputs["attention_mask"]),
         logits_to_keep=batch.tail + 1,
         use_cache=False,
+        **options,
     )
+
+
+def loss_of_output(output: Any, batch: WrittenBatch) -> Tensor:
+    """:func:`answer_loss` from what :func:`read_rows` gave.
+
+    Raises:
+        ValueError: a batch with open answers.
+    """
+    if batch.labels is None:
+        raise ValueError("a batch with open answers cannot be learned from")
     logits = output.logits[:, :-1].float()
     labels = batch.labels[:, -batch.tail :]
     total = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum")

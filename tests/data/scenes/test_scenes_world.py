@@ -245,6 +245,19 @@ def test_names_vocabulary_serves_masks_too():
     assert len(record.vocabulary) == 88 + 6
 
 
+def test_looks_say_everything_that_is_ever_said_of_a_thing():
+    dataset = SceneDataset("train", num=2, role="referring", vocabulary="looks")
+    record, layout = dataset[0], dataset.layout(0)
+    for annotation, thing in zip(record.annotations, layout.things, strict=True):
+        size = [] if thing.look.size == "medium" else [thing.look.size]
+        words = [*size, thing.look.pattern, thing.look.colour, thing.look.shape]
+        assert record.vocabulary.names[annotation.label].split() == words
+    # Three sizes, four patterns, and the seen combinations of colour and shape.
+    assert len(record.vocabulary) == 3 * 4 * 88
+    groups = SceneDataset("heldout", num=1, role="referring", vocabulary="looks").name_groups
+    assert len(groups["seen"]) == 3 * 4 * 88 and len(groups["heldout"]) == 3 * 4 * 12
+
+
 def test_other_sizes_draw_the_same_kind_of_scene():
     record = SceneDataset("train", num=1, size=256)[0]
     assert record.image.shape == (256, 256, 3) and record.size == (256, 256)

@@ -1,0 +1,128 @@
+"""With the question in front of a picture, visual tokens say whether they show what is asked for."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from oracles.small_vlms import Parts, picture, text_mask_parts
+
+from mvplm.data.token_grids import TokenGrids
+from mvplm.data.written import WrittenCollate
+from mvplm.models.text_mask.looking import LookingTeacher
+from mvplm.models.text_mask.model import answer_loss
+from mvplm.structures.written import Turn, WrittenSample
+
+families = pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_vl", "llava", "internvl"])
+
+
+def question_first(parts: Parts, *, hints: bool = True) -> WrittenCollate:
+    settings = parts.model.model.config
+    opening = getattr(settings, "vision_start_token_id", None) or settings.image_token_id
+    frame = parts.collate.frame
+    grids = TokenGrids.of(settings) if hints else None
+    return WrittenCollate(parts.processor, parts.model.tokenizer, frame=frame, opening=opening, grids=grids)
+
+
+def sample(*, seed: int = 0, side: int = 32, answered: bool = True) -> WrittenSample:
+    shown = torch.zeros(side, side, dtype=torch.bool)
+    shown[: side // 2, : side // 2 if seed else 0] = True
+    answer = tuple(range(60, 63 + seed)) if answered else None
+    question = "the red star left of the ring" if seed else "the ring"
+    return WrittenSample(picture(side, side, seed=seed), seed, "refer.general", (Turn(question, answer, (), shown),))
+
+
+def teacher_of(parts: Parts) -> LookingTeacher:
+    torch.manual_seed(0)
+    image_id = parts.model.model.config.image_token_id
+    return LookingTeacher(copy.deepcopy(parts.model.model), image_id=image_id, weight=2.0).eval()
+
+
+@families
+def test_the_question_also_stands_in_front_of_the_picture(family: str):
+    parts = text_mask_parts(family)
+    batch = question_first(parts)([sample(seed=1), sample()])
+    image_id = parts.model.model.config.image_token_id
+    for row, given in enumerate(batch.samples):
+        asked = parts.model.tokenizer.encode(given.turns[0].question)
+        ids = batch.inputs["input_ids"][row][batch.inputs["attention_mask"][row].bool()].tolist()
+        first = ids.index(image_id)
+        front, behind = ids[:first], ids[len(ids) - ids[::-1].index(image_id) :]
+        for part in (front, behind):
+            assert any(part[place : place + len(asked)] == asked for place in range(len(part)))
+
+
+@families
+def test_tokens_of_covered_cells_are_asked_for(family: str):
+    batch = question_first(text_mask_parts(family))([sample(seed=1), sample()])
+    per_picture = len(batch.asked) // 2
+    side = round(per_picture**0.5)
+    grid = batch.asked[:per_picture].reshape(side, side)
+    assert grid[: side // 2, : side // 2].all() and int(grid.sum()) == (side // 2) ** 2
+    assert not batch.asked[per_picture:].any()
+    assert batch.to("cpu").asked is not None
+
+
+@families
+def test_the_loss_is_that_of_a_loop(family: str):
+    parts = text_mask_parts(family)
+    teacher, batch = teacher_of(parts), question_first(parts)([sample(seed=1), sample()])
+    with torch.no_grad():
+        hint = weights = 0.0
+        place = 0
+        for given in batch.samples:
+            alone = question_first(parts)([given])
+            states = teacher.model(**alone.inputs, output_hidden_states=True).hidden_states[-1][0]
+            for state, token in zip(states, alone.inputs["input_ids"][0].tolist(), strict=True):
+                if token != teacher.image_id:
+                    continue
+                sure = float(torch.sigmoid(teacher.asked(state))[0])
+                asked = bool(batch.asked[place])
+                hint -= float(torch.tensor(sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
+                weights += 1.0 if asked else 0.2
+                place += 1
+        expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights
+        assert place == len(batch.asked)
+        assert float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=2e-4)
+
+
+def test_visual_tokens_learn_what_is_asked_for():
+    parts = text_mask_parts("qwen3_vl")
+    teacher, batch = teacher_of(parts).train(), question_first(parts)([sample(seed=1), sample()])
+    optimizer = torch.optim.AdamW(teacher.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = teacher.caption_loss(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
+    assert teacher.asked.weight.grad.abs().max() > 0
+
+
+def test_what_is_not_told_is_named():
+    parts = text_mask_parts("qwen3_vl")
+    untold = replace(sample(), turns=(Turn("the ring", (60, 61)),))
+    with pytest.raises(ValueError, match="image 0: refer.general does not tell where what is asked for can be seen"):
+        question_first(parts)([untold])
+    with pytest.raises(ValueError, match="which visual tokens show what is asked for"):
+        teacher_of(parts).caption_loss(question_first(parts, hints=False)([sample()]))
+
+
+@families
+def test_open_questions_are_answered_as_if_alone(family: str):
+    parts = text_mask_parts(family)
+    collate = question_first(parts)
+    batch = collate([sample(seed=1, answered=False), sample(answered=False)])
+    assert len(batch.rows) == 2 and batch.inputs["input_ids"].shape[0] == 2
+    together = parts.model.write(batch, max_new_tokens=12, constrained=False)
+    for given, written in zip(batch.samples, together, strict=True):
+        alone = parts.model.write(collate([given]), max_new_tokens=12, constrained=False)[0]
+        whole = WrittenCollate(
+            parts.processor, parts.model.tokenizer, frame=collate.frame, opening=collate.opening, whole=True
+        )([given])
+        with torch.no_grad():
+            first = int(parts.model.model(**whole.inputs).logits[0, -1].argmax())
+        assert written.ids == alone.ids
+        assert written.ids[0] == first
