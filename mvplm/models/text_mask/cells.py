@@ -1,5 +1,6 @@
 """A vision encoder from scratch learns to see: every visual token says what its cell shows, and where that ends."""
 
+import math
 from typing import Any
 
 import torch
@@ -22,6 +23,10 @@ class CellTeacher(nn.Module):
     layer and is to give the words of the object that covers its cell, which also puts tokens and words into one space;
     linear layers of their own, left out of saved models, give the object's box, as numbers and as the first digits
     that answers spell. Source: ours, after dense one-stage detectors (FCOS, arXiv 1904.01355).
+
+    Two things keep the language model teachable afterwards. The choice is among the words of the batch, or all other
+    words would be pushed in one direction until they are hardly told apart. And tokens are kept as large as words: what
+    a layer adds to much larger ones would be lost on them.
 
     The rest of the language model gets no gradient.
 
@@ -49,13 +54,17 @@ class CellTeacher(nn.Module):
         return eyes
 
     def caption_loss(self, batch: CellBatch) -> Tensor:
-        """Mean cross-entropy to the words, which share the truth evenly, plus that of the boxes.
+        """Mean cross-entropy to the words, which share the truth evenly, plus that of the boxes, plus that of sizes.
 
-        Boxes: five times the L1 distance of edges, plus the cross-entropy of their first digits.
+        Boxes: five times the L1 distance of edges, plus the cross-entropy of their first digits. Sizes: squared
+        logarithm of how many times the words' root mean square that of tokens is.
         """
-        tokens = self._tokens(batch)
-        scores = self._head(tokens).float().log_softmax(-1)
+        features = self._features(batch)
+        tokens = rms_norm(features, features.shape[-1:])
         told = batch.words >= 0
+        spoken = torch.zeros(self._head.weight.shape[0] + 1, dtype=torch.bool, device=told.device)
+        spoken = spoken.index_fill(0, batch.words.flatten() + 1, True)[1:]
+        scores = self._head(tokens).float().masked_fill(~spoken, -math.inf).log_softmax(-1)
         words = scores.gather(1, batch.words.clamp(min=0)).masked_fill(~told, 0.0).sum(1) / told.sum(1)
         weights = torch.where(batch.shown, 1.0, _NOTHING_WEIGHT)
         edges = _BOX_WEIGHT * (self.box(tokens).float() - batch.boxes).abs().mean(1)
@@ -63,10 +72,17 @@ class CellTeacher(nn.Module):
         true = (batch.boxes * _TENTHS).long().clamp(0, _TENTHS - 1)
         edges = (edges - digits.gather(2, true[..., None]).mean((1, 2))).masked_fill(~batch.shown, 0.0).sum()
         shown = mean_over_processes(batch.shown.sum().float()).clamp(min=1)
-        return -(words * weights).sum() / mean_over_processes(weights.sum()) + edges / shown
+        named = -(words * weights).sum() / mean_over_processes(weights.sum())
+        return named + edges / shown + self._size(features, spoken)
 
-    def _tokens(self, batch: CellBatch) -> Tensor:
-        """Visual tokens (L, C) as the language model gets them, at unit size."""
+    def _size(self, features: Tensor, spoken: Tensor) -> Tensor:
+        """How far tokens (L, C) are from the size of the words (V,) that are spoken."""
+        words = self.model.get_input_embeddings().weight.detach().float().square().mean(1)
+        wanted = (words * spoken).sum() / spoken.sum()
+        return ((features.float().square().mean() / wanted).log() / 2).square()
+
+    def _features(self, batch: CellBatch) -> Tensor:
+        """Visual tokens (L, C) as the language model gets them."""
         features = self.model.get_image_features(**batch.inputs).pooler_output
         features = features if isinstance(features, Tensor) else torch.cat(list(features))
-        return rms_norm(features.flatten(0, -2), features.shape[-1:])
+        return features.flatten(0, -2)
