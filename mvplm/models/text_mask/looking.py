@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
 from mvplm.models.text_mask.model import loss_of_output, read_rows
 from mvplm.structures.processes import mean_over_processes
@@ -17,9 +17,9 @@ class LookingTeacher(nn.Module):
     """Trains answers, and beside them a dense hint where they come from.
 
     An answer alone teaches a language model little about where to look: a few digits for a whole picture. With the
-    question in front of the picture each visual token can already tell whether it shows what is asked for, from the
-    last hidden state, and is taught to. A linear layer does so, which is left out of saved models. Source: ours, after
-    segmentation heads on conditioned features.
+    question in front of the picture each visual token can already tell whether it shows what is asked for, and is
+    taught to, half way through the layers: what only the last one knows, no answer can look up. A linear layer does so,
+    which is left out of saved models. Source: ours, after segmentation heads on conditioned features.
 
     Args:
         model: of ``AutoModelForImageTextToText``, or one with adapters.
@@ -44,8 +44,8 @@ class LookingTeacher(nn.Module):
         if batch.asked is None:
             raise ValueError("a batch needs to tell which visual tokens show what is asked for")
         output = read_rows(self.model, batch, output_hidden_states=True)
-        states = output.hidden_states[-1][batch.inputs["input_ids"] == self.image_id]
-        scores = self.asked(states).float()[:, 0]
+        states = output.hidden_states[len(output.hidden_states) // 2][batch.inputs["input_ids"] == self.image_id]
+        scores = self.asked(rms_norm(states, states.shape[-1:])).float()[:, 0]
         weights = torch.where(batch.asked, 1.0, _OTHERS_WEIGHT)
         hint = binary_cross_entropy_with_logits(scores, batch.asked.float(), weights, reduction="sum")
         return loss_of_output(output, batch) + self.weight * hint / mean_over_processes(weights.sum())

@@ -72,11 +72,13 @@ def test_the_loss_is_that_of_a_loop(family: str):
         place = 0
         for given in batch.samples:
             alone = question_first(parts)([given])
-            states = teacher.model(**alone.inputs, output_hidden_states=True).hidden_states[-1][0]
+            # Two layers and what goes into the first: behind the first layer is half way.
+            states = teacher.model(**alone.inputs, output_hidden_states=True).hidden_states[1][0]
             for state, token in zip(states, alone.inputs["input_ids"][0].tolist(), strict=True):
                 if token != teacher.image_id:
                     continue
-                sure = float(torch.sigmoid(teacher.asked(state))[0])
+                unit = state / (state.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
+                sure = float(torch.sigmoid(teacher.asked(unit))[0])
                 asked = bool(batch.asked[place])
                 hint -= float(torch.tensor(sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
                 weights += 1.0 if asked else 0.2
