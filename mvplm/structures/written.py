@@ -96,7 +96,7 @@ class WrittenBatch(_SampleBatch):
 
 @dataclass
 class AskedBatch(_SampleBatch):
-    """Samples with open answers; a picture that several of them share is there once.
+    """Samples with open answers; a picture that several of them share is there once, unless questions precede pictures.
 
     Attributes:
         inputs: of the U pictures with the fixed text before a question: ``input_ids`` (U, T) and so on, text padded on

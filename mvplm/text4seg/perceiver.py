@@ -129,7 +129,10 @@ class TextPerceiver(WritingPerceiver):
         return self
 
     def read(self, images: Sequence[Any]) -> ReadImages:
-        """Run the model over some pictures; any number of questions can follow."""
+        """Run the model over some pictures; any number of questions can follow.
+
+        With ``text_mask.prompt_order`` "text_first" they are only loaded: every question reads them again.
+        """
         arrays = [load_image(image) for image in images]
         if self._collate.opening is not None:
             return ReadImages(arrays, None)
