@@ -227,8 +227,11 @@ def _text_mask_problems(config: Config) -> list[str]:
         found += [f"data.sources.{name} asks for boxes, which text_mask.codec {codec!r} cannot write" for name in boxes]
     if config.text_mask.learns == "cells" and config.text_mask.lora.rank:
         found.append("text_mask.learns 'cells' trains a vision encoder: leave text_mask.lora.rank at 0")
-    if config.text_mask.looking and config.text_mask.prompt_order != "text_first":
-        found.append("text_mask.looking needs text_mask.prompt_order 'text_first': tokens in front see no question")
+    if config.text_mask.learns == "cells" and config.text_mask.looking:
+        found.append("text_mask.learns 'cells' reads no questions: leave text_mask.looking at 0")
+    if config.text_mask.hints and config.text_mask.prompt_order != "text_first":
+        key = "text_mask.looking" if config.text_mask.looking else "text_mask.learns 'asked'"
+        found.append(f"{key} needs text_mask.prompt_order 'text_first': tokens in front see no question")
     if config.text_mask.dtype == "bf16" and not config.text_mask.lora.rank:
         found.append("text_mask.dtype 'bf16' keeps too few digits to train all weights: set text_mask.lora.rank")
     return found

@@ -72,8 +72,9 @@ class TextMaskConfig(Section):
             can be read is a measurement.
         refiner: directory with a ``SamModel`` of transformers that refines written masks; None leaves them as written.
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
-        learns: "answers", or "cells": what each visual token shows, so that a vision encoder from scratch learns to see
-            before its language model learns to answer; sources then need masks and lists of names.
+        learns: "answers"; or "cells": what each visual token shows, so that a vision encoder from scratch learns to see
+            before its language model learns to answer; sources then need masks and lists of names; or "asked":
+            whether each visual token shows what is asked for, see ``looking``, and nothing else.
         prompt_order: "image_first" (published; a picture is read once for any number of questions), or "text_first":
             the first question stands in front of the picture as well, which is then read for each question, with it in
             mind.
@@ -94,7 +95,12 @@ class TextMaskConfig(Section):
     constrained: bool = True
     refiner: str | None = None
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
-    learns: str = setting("answers", choices=("answers", "cells"))
+    learns: str = setting("answers", choices=("answers", "cells", "asked"))
     prompt_order: str = setting("image_first", choices=("image_first", "text_first"))
     looking: float = setting(0.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)
+
+    @property
+    def hints(self) -> bool:
+        """Whether visual tokens learn whether they show what is asked for."""
+        return self.learns == "asked" or self.looking > 0

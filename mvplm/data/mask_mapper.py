@@ -28,7 +28,7 @@ class MaskTextMapper:
         wordings: so many wordings are used in training; evaluation uses the first.
         max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
         seed: base of all draws.
-        shows: tell where what is asked for can be seen, too.
+        shows: tell where what is asked for can be seen, too. answers: tell answers; False leaves them open.
 
     Attributes:
         vanished: targets left out so far because nothing of them is seen on the grid.
@@ -44,6 +44,7 @@ class MaskTextMapper:
         max_length: int = 4096,
         seed: int = 0,
         shows: bool = False,
+        answers: bool = True,
     ) -> None:
         self.maker = maker
         self.tokenizer = tokenizer
@@ -52,6 +53,7 @@ class MaskTextMapper:
         self.max_length = max_length
         self.seed = seed
         self.shows = shows
+        self.answers = answers
         self.vanished = 0
 
     def __call__(
@@ -68,11 +70,12 @@ class MaskTextMapper:
         return self._sample(record, [self.turn(record, rng=rng, expression=expression)])
 
     def several(self, record: Record, *, epoch: int = 0, index: int = 0, count: int) -> list[WrittenSample]:
-        """One sample with up to ``count`` questions about the picture, one after the other.
+        """One sample with up to ``count`` questions about the picture, one after the other; with open answers, one.
 
         Raises:
             ValueError: no question fits; the message is that of the first.
         """
+        count = count if self.answers else 1
         rng = random.Random(f"{self.seed}-{epoch}-{index}-several")
         fitting = self.maker.places(record)
         chosen: list[int | None] = [*rng.sample(fitting, min(count, len(fitting)))] if fitting else [None] * count
@@ -97,7 +100,9 @@ class MaskTextMapper:
         """One question with the ids of its answer where it is told."""
         made = self.ask(record, rng=rng, expression=expression)
         self.vanished += made.vanished
-        answer = None if made.answer is None else tuple(answer_ids(made.answer, self.tokenizer, codec=self.maker.codec))
+        answer = None
+        if self.answers and made.answer is not None:
+            answer = tuple(answer_ids(made.answer, self.tokenizer, codec=self.maker.codec))
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
         shown = torch.from_numpy(made.masks.any(0)) if self.shows and made.masks is not None else None

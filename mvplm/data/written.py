@@ -60,6 +60,12 @@ class WrittenCollate:
             raise ValueError("a batch needs samples, either all with answers or all without")
         return self._rows(samples) if self.whole or answered == {True} else self._asked(samples)
 
+    def heads(self, samples: Sequence[WrittenSample]) -> WrittenBatch:
+        """The batch up to the pictures, to learn which visual tokens show what is asked for, and no answers."""
+        samples = list(samples)
+        inputs = self._joined(samples, [_Text() for _ in samples])
+        return WrittenBatch(inputs, samples, None, 0, self._shown(samples, inputs))
+
     def ask(self, samples: Sequence[WrittenSample], *, rows: Sequence[int]) -> AskedBatch:
         """Questions about pictures that are read already; ``rows``: the picture of every sample."""
         return AskedBatch({}, list(samples), list(rows), [self._text(sample).ids for sample in samples])

@@ -60,7 +60,7 @@ class TextMaskSystem:
             frame=self.frame,
             options=dict(asked.processor),
             opening=opening,
-            grids=TokenGrids.of(settings) if asked.looking else None,
+            grids=TokenGrids.of(settings) if asked.hints else None,
         )
 
 
@@ -171,7 +171,8 @@ def build_mask_mapper(
         wordings=config.text_mask.wordings,
         max_length=config.text_mask.max_length,
         seed=config.train.seed,
-        shows=training and config.text_mask.looking > 0,
+        shows=training and config.text_mask.hints,
+        answers=config.text_mask.learns == "answers",
     )
 
 
@@ -184,8 +185,9 @@ def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixtur
 
 def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
     """The mixture of a run; see :func:`mvplm.build_training.mixture_of`."""
+    collate = system.collate(config)
     return mixture_of(
         config,
         lambda source, _: build_mask_mapper(config, system, task=source.task, form=source.form),
-        collate=system.collate(config),
+        collate=collate.heads if config.text_mask.learns == "asked" else collate,
     )

@@ -76,9 +76,10 @@ def _learner(system: TextMaskSystem, config: Config) -> nn.Module:
     model = system.model
     if config.text_mask.learns == "cells":
         return CellTeacher(model.model)
-    if config.text_mask.looking:
+    if config.text_mask.hints:
         image_id = TokenGrids.of(model.model.config).image_id
-        return LookingTeacher(model.model, image_id=image_id, weight=config.text_mask.looking)
+        answers = config.text_mask.learns == "answers"
+        return LookingTeacher(model.model, image_id=image_id, weight=config.text_mask.looking, answers=answers)
     return model
 
 

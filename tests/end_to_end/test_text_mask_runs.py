@@ -182,6 +182,22 @@ def test_a_vision_encoder_learns_to_see_first_and_answers_go_on_from_there(tmp_p
     assert len(pairs) > 20 and all(torch.allclose(one, two, atol=1e-6) for one, two in pairs)
 
 
+def test_a_run_first_learns_what_is_asked_for(tmp_path: Path):
+    taught = tmp_path / "taught"
+    settings = (
+        "text_mask.prompt_order=text_first",
+        "text_mask.learns=asked",
+        "train.freeze=[model.model.visual.blocks]",
+    )
+    run_training(run_config(taught, *settings, "train.steps=3", "train.checkpoint_every=1", "optim.ema_decay=0"))
+    assert all(0 < loss < 2 for loss in totals(taught).values())
+    first, last = (load_file(taught / "checkpoints" / f"step_00000{step}" / "model.safetensors") for step in (2, 3))
+    moved = {name for name, value in first.items() if not torch.equal(value, last[name])}
+    assert "asked.weight" in moved and any("language_model.layers.0" in name for name in moved)
+    assert not any("visual.blocks" in name or "language_model.layers.1" in name for name in moved)
+    assert (taught / "model" / "model" / "model.safetensors").is_file()
+
+
 def test_a_run_with_hints_where_to_look_reads_pictures_with_the_question_in_mind(tmp_path: Path):
     settings = (
         "text_mask.prompt_order=text_first",

@@ -42,7 +42,8 @@ class CellTeacher(nn.Module):
         self.tenths = nn.Linear(width, 4 * _TENTHS)
         taught = {id(p) for part in (self._eyes, self._head) for p in part.parameters()}
         for parameter in model.parameters():
-            parameter.requires_grad_(id(parameter) in taught)
+            if id(parameter) not in taught:
+                parameter.requires_grad_(False)
 
     @property
     def _head(self) -> Any:

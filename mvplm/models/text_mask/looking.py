@@ -1,5 +1,7 @@
 """A language model from scratch learns where to look: visual tokens say whether they show what is asked for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
 from mvplm.models.text_mask.model import loss_of_output, read_rows
+from mvplm.models.text_mask.pictures import positions_of
 from mvplm.structures.processes import mean_over_processes
 from mvplm.structures.written import WrittenBatch
 
@@ -24,28 +27,80 @@ class LookingTeacher(nn.Module):
     Args:
         model: of ``AutoModelForImageTextToText``, or one with adapters.
         image_id: id of visual tokens. weight: of the hint beside the answers.
+        answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
     """
 
-    def __init__(self, model: nn.Module, *, image_id: int, weight: float) -> None:
+    def __init__(self, model: nn.Module, *, image_id: int, weight: float = 1.0, answers: bool = True) -> None:
         super().__init__()
         self.model: Any = model
         self.asked = nn.Linear(int(self.model.get_output_embeddings().weight.shape[1]), 1)
         self.image_id = image_id
         self.weight = weight
+        self.answers = answers
+        if not answers:
+            used = {id(p) for part in (self._eyes, self._decoder.layers[: self._half]) for p in part.parameters()}
+            used |= {id(p) for p in model.get_input_embeddings().parameters()}
+            for parameter in model.parameters():
+                if id(parameter) not in used:
+                    parameter.requires_grad_(False)
+
+    @property
+    def _decoder(self) -> Any:
+        return self.model.get_decoder()
+
+    @property
+    def _eyes(self) -> nn.Module:
+        eyes: nn.Module = self.model.get_encoder(modality="image")
+        return eyes
+
+    @property
+    def _half(self) -> int:
+        return len(self._decoder.layers) // 2
 
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the answers plus ``weight`` times that of the visual tokens.
 
-        Tokens that show nothing of what is asked for count a fifth.
+        Tokens that show nothing of what is asked for count a fifth. Without ``answers`` the second part alone.
 
         Raises:
             ValueError: a batch with open answers, or one that does not tell what visual tokens show.
         """
         if batch.asked is None:
             raise ValueError("a batch needs to tell which visual tokens show what is asked for")
+        if not self.answers:
+            return self._hint(self._first_half(batch), batch)
         output = read_rows(self.model, batch, output_hidden_states=True)
-        states = output.hidden_states[len(output.hidden_states) // 2][batch.inputs["input_ids"] == self.image_id]
+        return loss_of_output(output, batch) + self.weight * self._hint(output.hidden_states[self._half], batch)
+
+    def _hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
+        """Mean cross-entropy of visual tokens, from states (B, T, C) half way."""
+        assert batch.asked is not None, "was looked at before"
+        states = states[batch.inputs["input_ids"] == self.image_id]
         scores = self.asked(rms_norm(states, states.shape[-1:])).float()[:, 0]
         weights = torch.where(batch.asked, 1.0, _OTHERS_WEIGHT)
         hint = binary_cross_entropy_with_logits(scores, batch.asked.float(), weights, reduction="sum")
-        return loss_of_output(output, batch) + self.weight * hint / mean_over_processes(weights.sum())
+        return hint / mean_over_processes(weights.sum())
+
+    def _first_half(self, batch: WrittenBatch) -> Tensor:
+        """States (B, T, C) half way through the layers; the others are not run."""
+        with _cut(self._decoder, self._half) as last:
+            positions = positions_of(self.model, batch.inputs["attention_mask"])
+            self.model.model(**batch.inputs, position_ids=positions, use_cache=False)
+        return last[0]
+
+
+@contextmanager
+def _cut(decoder: Any, layers: int) -> Iterator[list[Tensor]]:
+    """A decoder has its first layers alone meanwhile; gives a list that gets the output of the last of them."""
+    found: list[Tensor] = []
+    whole, decoder.layers = decoder.layers, decoder.layers[:layers]
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        found.append(output if isinstance(output, Tensor) else output[0])
+
+    handle = decoder.layers[-1].register_forward_hook(keep)
+    try:
+        yield found
+    finally:
+        handle.remove()
+        decoder.layers = whole

@@ -9,6 +9,8 @@ from oracles.small_vlms import Parts, picture, text_mask_parts
 
 from mvplm.data.token_grids import TokenGrids
 from mvplm.data.written import WrittenCollate
+from mvplm.engine import freeze
+from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.models.text_mask.model import answer_loss
 from mvplm.structures.written import Turn, WrittenSample
@@ -101,6 +103,35 @@ def test_visual_tokens_learn_what_is_asked_for():
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.4 * losses[0]
     assert teacher.asked.weight.grad.abs().max() > 0
+
+
+@families
+def test_half_of_the_layers_tell_as_much_without_answers(family: str):
+    parts = text_mask_parts(family)
+    samples, collate = [sample(seed=1), sample()], question_first(parts)
+    teacher, whole = teacher_of(parts), collate(samples)
+    expected = teacher.caption_loss(whole) - answer_loss(teacher.model, whole)
+    half = LookingTeacher(teacher.model, image_id=teacher.image_id, answers=False).eval()
+    half.asked.load_state_dict(teacher.asked.state_dict())
+    heads = collate.heads([sample(seed=1, answered=False), sample(answered=False)])
+    assert heads.labels is None and torch.equal(heads.asked, whole.asked)
+    assert int(heads.inputs["attention_mask"].sum()) < int(whole.inputs["attention_mask"].sum())
+    loss = half.caption_loss(heads)
+    assert 2.0 * float(loss.detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+    loss.backward()
+    assert len(teacher.model.get_decoder().layers) == 2
+    reached = {name for name, p in half.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert any("language_model.layers.0." in name for name in reached)
+    assert not any("language_model.layers.1." in name for name in reached)
+
+
+def test_what_was_frozen_before_stays_so():
+    model = copy.deepcopy(text_mask_parts("qwen3_vl").model.model)
+    freeze(model, ["model.visual.blocks"])
+    for teacher in (LookingTeacher(model, image_id=1, answers=False), CellTeacher(model)):
+        learns = {name for name, p in teacher.named_parameters() if p.requires_grad}
+        assert not any("visual.blocks" in name for name in learns)
+        assert any("visual.merger" in name for name in learns)
 
 
 def test_what_is_not_told_is_named():
