@@ -95,7 +95,8 @@ def _cut(decoder: Any, layers: int) -> Iterator[list[Tensor]]:
     found: list[Tensor] = []
     whole, decoder.layers = decoder.layers, decoder.layers[:layers]
 
-    def keep(_: nn.Module, __: Any, output: Any) -> None:
+    def keep(*call: Any) -> None:
+        output = call[-1]
         found.append(output if isinstance(output, Tensor) else output[0])
 
     handle = decoder.layers[-1].register_forward_hook(keep)
