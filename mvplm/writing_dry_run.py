@@ -12,7 +12,6 @@ from mvplm.complexity import count_parameters
 from mvplm.config import Config, SourceConfig
 from mvplm.dry_run import DryRun, PartSize, SourceUse, samples_per_step, source_uses
 from mvplm.structures import Record
-from mvplm.structures.written import WrittenBatch
 
 _WORD, _MOMENTS, _LOOKED_AT = 4, 8, 8
 _WORKSPACE = 1.5 * 2**30
@@ -30,7 +29,7 @@ class WritingRun:
     Attributes:
         model: everything that learns, frozen where it does not; on the meta device where it has a base.
         language: the language model's part of the base model's configuration.
-        mapper: makes samples of a source. collate: a batch of them as the base model takes it.
+        mapper: makes samples of a source. inputs: arguments of the base model for some of them.
         longest: most ids of questions and answers. trained_only: checkpoints hold nothing else.
         kept_per_pixel: values kept for every pixel of a picture by what decodes masks. frames: so often does the
             processor repeat a picture (``temporal_patch_size``).
@@ -39,7 +38,7 @@ class WritingRun:
     model: nn.Module
     language: Any
     mapper: Callable[[SourceConfig], Any]
-    collate: Callable[[Sequence[Any]], WrittenBatch]
+    inputs: Callable[[Sequence[Any]], dict[str, Any]]
     longest: int
     trained_only: bool
     kept_per_pixel: float = 0.0
@@ -147,7 +146,7 @@ def _sizes(run: WritingRun, source: SourceConfig, *, dataset: Sequence[Record]) 
             made = mapper.several(dataset[place], index=place, count=source.questions)
         except (ValueError, FileNotFoundError):
             continue
-        inputs = run.collate(made).inputs
+        inputs = run.inputs(made)
         tokens.append(inputs["input_ids"].shape[1])
         # Three values for each pixel of the resized picture, however the processor lays them out.
         pixels.append(inputs["pixel_values"].numel() / (3 * run.frames))

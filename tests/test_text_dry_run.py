@@ -36,6 +36,18 @@ def test_adapters_on_a_base_that_is_never_loaded(tmp_path: Path):
     assert "muse_train cannot be opened here" in text and "rule of thumb" in text
 
 
+def test_legs_before_the_answers_learn_less_and_read_less(tmp_path: Path):
+    names = "data.sources.refer={dataset: scenes/train, options: {role: referring, num: 40}, task: gres, batch_size: 2}"
+    first = ("text_mask.prompt_order=text_first", names)
+    answers = estimate(run_config(tmp_path, *first))
+    asked = estimate(run_config(tmp_path, *first, "text_mask.learns=asked"))
+    cells = estimate(run_config(tmp_path, *first, "text_mask.learns=cells"))
+    assert cells.sources[0].tokens < asked.sources[0].tokens < answers.sources[0].tokens
+    trained = [{part.name: part.trained for part in run.parts} for run in (cells, asked, answers)]
+    assert trained[0]["vision"] == trained[1]["vision"] == trained[2]["vision"]
+    assert trained[0]["language"] < trained[1]["language"] < trained[2]["language"]
+
+
 def test_a_base_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match="nowhere"):
         estimate(run_config(tmp_path, "text_mask.base=nowhere"))

@@ -25,12 +25,12 @@ def estimate_box_run(config: Config, *, processes: int = 1) -> DryRun:
     system = _system(config)
     set_trained(system.model, config)
     freeze(system.model, config.train.freeze)
-    base = base_of(system.model.base).config
+    base, collate = base_of(system.model.base).config, system.collate(config)
     run = WritingRun(
         model=system.model,
         language=base.text_config,
         mapper=lambda source: build_guided_mapper(config, system, task=source.task, form=source.form),
-        collate=system.collate(config),  # type: ignore[arg-type] # samples in training have answers
+        inputs=lambda samples: collate(samples).inputs,
         longest=settings.max_length,
         trained_only=settings.base is not None,
         kept_per_pixel=_kept_per_pixel(settings.decoder),

@@ -1,5 +1,6 @@
 """What training a model that writes masks will cost. See ``writing_dry_run``."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -7,7 +8,9 @@ import torch
 from mvplm.config import Config
 from mvplm.dry_run import DryRun
 from mvplm.engine import freeze
+from mvplm.structures.written import WrittenSample
 from mvplm.text4seg.build import TextMaskSystem, assemble, build_mask_mapper, build_text_mask, read_processor
+from mvplm.text4seg.teachers import build_learner
 from mvplm.writing_dry_run import WritingRun, described_base, estimate_writing_run
 
 
@@ -21,15 +24,26 @@ def estimate_text_run(config: Config, *, processes: int = 1) -> DryRun:
     system = _system(config)
     base: Any = system.model.model
     freeze(system.model, config.train.freeze)
+    build_learner(system, config)
     run = WritingRun(
         model=system.model,
         language=base.config.get_text_config(decoder=True),
         mapper=lambda source: build_mask_mapper(config, system, task=source.task, form=source.form),
-        collate=system.collate(config),  # type: ignore[arg-type] # samples in training have answers
+        inputs=_inputs(config, system),
         longest=settings.max_length,
         trained_only=settings.base is not None and bool(settings.lora.rank),
     )
     return estimate_writing_run(config, run, processes=processes)
+
+
+def _inputs(config: Config, system: TextMaskSystem) -> Callable[[Sequence[WrittenSample]], dict[str, Any]]:
+    """Arguments of the model for samples, as the run will read them."""
+    collate = system.collate(config)
+    if config.text_mask.learns == "cells":
+        return lambda samples: collate.pictures([sample.image for sample in samples])
+    if config.text_mask.learns == "asked":
+        return lambda samples: collate.heads(samples).inputs
+    return lambda samples: collate(samples).inputs
 
 
 def _system(config: Config) -> TextMaskSystem:

@@ -9,10 +9,7 @@ from torch import Tensor, nn
 
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
-from mvplm.data.token_grids import TokenGrids
 from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
-from mvplm.models.text_mask.cells import CellTeacher
-from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text4seg.build import (
@@ -26,10 +23,9 @@ from mvplm.text4seg.build import (
 )
 from mvplm.text4seg.files import is_text_directory, load_text_perceiver, placed
 from mvplm.text4seg.perceiver import TextPerceiver
+from mvplm.text4seg.teachers import TEACHERS, build_learner
 
 AVERAGE_FILE = "ema.safetensors"
-_TEACHERS = ("box.", "tenths.", "asked.")
-"""Weights in checkpoints that only training needs."""
 
 
 def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
@@ -53,7 +49,7 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
 
     cells = config.text_mask.learns == "cells"
     trainer = Trainer(
-        _learner(system, config),
+        build_learner(system, config),
         _no_criterion,
         weights=build_weights(config),
         mixture=build_cell_mixture(config, system) if cells else build_mask_mixture(config, system),
@@ -69,18 +65,6 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
         with trainer.evaluation_model():
             TextPerceiver(system, config=config).save(out / "model")
     return summary
-
-
-def _learner(system: TextMaskSystem, config: Config) -> nn.Module:
-    """What is trained: the model, or what teaches it."""
-    model = system.model
-    if config.text_mask.learns == "cells":
-        return CellTeacher(model.model)
-    if config.text_mask.hints:
-        image_id = TokenGrids.of(model.model.config).image_id
-        answers = config.text_mask.learns == "answers"
-        return LookingTeacher(model.model, image_id=image_id, weight=config.text_mask.looking, answers=answers)
-    return model
 
 
 def _start_from(start: Path, system: TextMaskSystem, *, config: Config) -> None:
@@ -123,8 +107,8 @@ def load_text_for_evaluation(config: Config, weights: str | Path | None) -> Text
     # With a base, the base's own processor tells which tokens are new; both end with the same ids.
     system = build_text_mask(config, processor=processor if config.text_mask.base is None else None)
     path = checkpoint.path / WEIGHTS_FILE
-    load_weights(system.model, path, allow_missing=_from_base(system, config), skip=_TEACHERS)
+    load_weights(system.model, path, allow_missing=_from_base(system, config), skip=TEACHERS)
     average = checkpoint.path / AVERAGE_FILE
     if average.is_file():
-        load_weights(system.model, average, allow_missing=("",), skip=_TEACHERS)
+        load_weights(system.model, average, allow_missing=("",), skip=TEACHERS)
     return placed(system, config, device=config.train.device, dtype="fp32")
