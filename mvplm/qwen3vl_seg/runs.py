@@ -17,6 +17,7 @@ from mvplm.qwen3vl_seg.build_training import (
     guided_trainer_settings,
     set_trained,
 )
+from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text4seg.build import PROCESSOR_DIR
 
@@ -26,6 +27,8 @@ MERGE = "merge them with tools/merge_box_mask.py, and name the result as box_mas
 
 def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
     """Train a model that writes boxes and decodes their masks; see :func:`mvplm.runs.run_training`.
+
+    The model of the last step lies in ``model`` of the output directory, ready for ``mvplm.load``.
 
     Raises:
         ValueError: as there, or the start holds adapters that were not merged.
@@ -47,8 +50,6 @@ def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tu
         system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
 
     def evaluate(_: nn.Module) -> Mapping[str, float]:
-        from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
-
         return evaluate_perceiver(BoxPerceiver(system, config=config), config)
 
     trainer = Trainer(
@@ -63,7 +64,11 @@ def run_box_training(config: Config, *, resume: bool, overwrite: bool, hooks: tu
             *hooks,
         ),
     )
-    return trainer.train(resume_from=out / "checkpoints" if resume else None)
+    summary = trainer.train(resume_from=out / "checkpoints" if resume else None)
+    if trainer.is_main and summary.step >= config.train.steps:
+        with trainer.evaluation_model():
+            BoxPerceiver(system, config=config).save(out / "model")
+    return summary
 
 
 def _check_merged(config: Config) -> None:

@@ -8,6 +8,7 @@ import torch
 from oracles.box_perceivers import box_config, save_tiny_base
 from safetensors.torch import load_file
 
+import mvplm
 from mvplm.config import Config
 from mvplm.qwen3vl_seg.loading import load_box_for_evaluation
 from mvplm.qwen3vl_seg.merging import merge_box_mask
@@ -68,8 +69,10 @@ def test_the_second_stage_starts_where_the_first_ended(tmp_path: Path, base: Pat
         load_box_for_evaluation(config, None).predict(picture, text="a red star", boxes=boxes)
         for config in (first, second)
     ]
-    ended, started = (answer.instances for answer in answers)
-    assert ended is not None and started is not None
+    answers.append(mvplm.load(Path(second.train.output) / "model").predict(picture, text="a red star", boxes=boxes))
+    ended, started, saved = (answer.instances for answer in answers)
+    assert ended is not None and started is not None and saved is not None
+    assert torch.equal(saved.scores, started.scores) and torch.equal(saved.masks, started.masks)
     assert torch.allclose(ended.scores, started.scores, atol=1e-4)
     assert (ended.masks == started.masks).float().mean() > 0.999
 
