@@ -28,6 +28,9 @@ class LookingTeacher(nn.Module):
         model: of ``AutoModelForImageTextToText``, or one with adapters.
         image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
+
+    Raises:
+        ValueError: a language model of one layer, which has no half.
     """
 
     def __init__(self, model: nn.Module, *, image_id: int, weight: float = 1.0, answers: bool = True) -> None:
@@ -37,6 +40,8 @@ class LookingTeacher(nn.Module):
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
+        if not self._half:
+            raise ValueError("hints where to look are given half way through the layers: one layer is too few")
         if not answers:
             used = {id(p) for part in (self._eyes, self._decoder.layers[: self._half]) for p in part.parameters()}
             used |= {id(p) for p in model.get_input_embeddings().parameters()}

@@ -125,6 +125,13 @@ def test_half_of_the_layers_tell_as_much_without_answers(family: str):
     assert not any("language_model.layers.1." in name for name in reached)
 
 
+def test_one_layer_has_no_half():
+    model = copy.deepcopy(text_mask_parts("qwen3_vl").model.model)
+    model.get_decoder().layers = model.get_decoder().layers[:1]
+    with pytest.raises(ValueError, match="one layer is too few"):
+        LookingTeacher(model, image_id=1)
+
+
 def test_what_was_frozen_before_stays_so():
     model = copy.deepcopy(text_mask_parts("qwen3_vl").model.model)
     freeze(model, ["model.visual.blocks"])
