@@ -35,7 +35,8 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     if vocabulary is not None and config.system != "mvplm":
         raise ValueError(f"a model of system {config.system!r} keeps no vocabulary: leave {vocabulary!r} out")
     perceiver = load_for_evaluation(config, checkpoint.path)
-    started_from = config.train.init_from
+    bases = {"text4seg": config.text_mask.base, "qwen3vl_seg": config.box_mask.base}
+    started_from = config.train.init_from or bases.get(config.system)
     # Where things lay on the training machine means nothing to the one who loads them.
     usual = TrainConfig()
     perceiver.config.train = replace(

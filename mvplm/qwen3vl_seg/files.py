@@ -1,6 +1,7 @@
 """Models that write boxes and decode their masks, on disk: configuration, processor, decoder, weights or adapters."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +45,24 @@ def describe_box_mask(system: BoxMaskSystem, config: Config) -> dict[str, Any]:
 def save_box_perceiver(perceiver: BoxPerceiver, directory: str | Path) -> Path:
     """Write a model directory; see :meth:`BoxPerceiver.save`. With adapters the base stays where it is.
 
-    Weights of the base that are trained beside adapters, those of the vision tower for example, are written, too.
+    Weights of the base that are trained beside adapters, those of the vision tower for example, are written, too. A
+    directory that holds the whole model names no base.
     """
     from safetensors.torch import save_file
 
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    system, base = perceiver.system, perceiver.model.base
-    (folder / CONFIG_FILE).write_text(to_yaml(perceiver.config), encoding="utf-8")
-    described = describe_box_mask(system, perceiver.config)
+    system, base, config = perceiver.system, perceiver.model.base, perceiver.config
+    adapted = hasattr(base, "peft_config")
+    beside_base = adapted and config.box_mask.base is not None
+    if not beside_base:
+        config = replace(config, box_mask=replace(config.box_mask, base=None))
+    (folder / CONFIG_FILE).write_text(to_yaml(config), encoding="utf-8")
+    described = describe_box_mask(system, config)
     (folder / FORMAT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
     save_file(_kept(perceiver.model.mask_decoder.state_dict()), str(folder / DECODER_FILE), metadata={"format": "pt"})
-    adapted = hasattr(base, "peft_config")
-    if adapted and perceiver.config.box_mask.base is not None:
+    if beside_base:
         base.save_pretrained(str(folder / ADAPTER_DIR), save_embedding_layers=False)
         if trained := trained_beside_adapters(base):
             save_file(_kept(trained), str(folder / TRAINED_FILE), metadata={"format": "pt"})

@@ -1,6 +1,7 @@
 """Models that write masks, on disk: configuration, processor, weights or adapters, and what they mean together with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,24 @@ def describe_format(system: TextMaskSystem, config: Config) -> dict[str, Any]:
 
 
 def save_text_perceiver(perceiver: TextPerceiver, directory: str | Path) -> Path:
-    """Write a model directory; see :meth:`TextPerceiver.save`. With adapters the base stays where it is."""
+    """Write a model directory; see :meth:`TextPerceiver.save`. With adapters the base stays where it is.
+
+    A directory that holds the whole model names no base.
+    """
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
-    system, model = perceiver.system, perceiver.model.model
-    (folder / CONFIG_FILE).write_text(to_yaml(perceiver.config), encoding="utf-8")
-    described = describe_format(system, perceiver.config)
+    system, model, config = perceiver.system, perceiver.model.model, perceiver.config
+    beside_base = bool(config.text_mask.lora.rank) and config.text_mask.base is not None
+    if not beside_base:
+        config = replace(config, text_mask=replace(config.text_mask, base=None))
+    (folder / CONFIG_FILE).write_text(to_yaml(config), encoding="utf-8")
+    described = describe_format(system, config)
     (folder / FORMAT_FILE).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
     system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
-    if perceiver.config.text_mask.lora.rank and perceiver.config.text_mask.base is not None:
+    if beside_base:
         model.save_pretrained(str(folder / ADAPTER_DIR), save_embedding_layers=False)
     else:
-        whole = model.merge_and_unload() if perceiver.config.text_mask.lora.rank else model
+        whole = model.merge_and_unload() if config.text_mask.lora.rank else model
         whole.save_pretrained(str(folder / MODEL_DIR))
     return folder
 
