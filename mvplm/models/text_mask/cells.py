@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm
 
+from mvplm.models.text_mask.teaching import eyes_of, teach_only
 from mvplm.structures.cells import CellBatch
 from mvplm.structures.processes import mean_over_processes
 
@@ -40,19 +41,11 @@ class CellTeacher(nn.Module):
         width = int(self._head.weight.shape[1])
         self.box = nn.Linear(width, 4)
         self.tenths = nn.Linear(width, 4 * _TENTHS)
-        taught = {id(p) for part in (self._eyes, self._head) for p in part.parameters()}
-        for parameter in model.parameters():
-            if id(parameter) not in taught:
-                parameter.requires_grad_(False)
+        teach_only(model, (eyes_of(model), self._head))
 
     @property
     def _head(self) -> Any:
         return self.model.get_output_embeddings()
-
-    @property
-    def _eyes(self) -> nn.Module:
-        eyes: nn.Module = self.model.get_encoder(modality="image")
-        return eyes
 
     def caption_loss(self, batch: CellBatch) -> Tensor:
         """Mean cross-entropy to the words, which share the truth evenly, plus that of the boxes, plus that of sizes.

@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
 from mvplm.models.text_mask.model import loss_of_output, read_rows
 from mvplm.models.text_mask.pictures import positions_of
+from mvplm.models.text_mask.teaching import eyes_of, teach_only
 from mvplm.structures.processes import mean_over_processes
 from mvplm.structures.written import WrittenBatch
 
@@ -43,20 +44,12 @@ class LookingTeacher(nn.Module):
         if not self._half:
             raise ValueError("hints where to look are given half way through the layers: one layer is too few")
         if not answers:
-            used = {id(p) for part in (self._eyes, self._decoder.layers[: self._half]) for p in part.parameters()}
-            used |= {id(p) for p in model.get_input_embeddings().parameters()}
-            for parameter in model.parameters():
-                if id(parameter) not in used:
-                    parameter.requires_grad_(False)
+            words = self.model.get_input_embeddings()
+            teach_only(model, (eyes_of(model), words, self._decoder.layers[: self._half]))
 
     @property
     def _decoder(self) -> Any:
         return self.model.get_decoder()
-
-    @property
-    def _eyes(self) -> nn.Module:
-        eyes: nn.Module = self.model.get_encoder(modality="image")
-        return eyes
 
     @property
     def _half(self) -> int:
