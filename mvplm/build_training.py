@@ -201,6 +201,7 @@ def build_optimizer_settings(config: Config) -> OptimizerSettings:
     scales |= optim.lr_scales
     return OptimizerSettings(
         kind=optim.kind,
+        convolutions=optim.convolutions,
         lr=optim.lr,
         weight_decay=optim.weight_decay,
         betas=(optim.betas[0], optim.betas[1]),

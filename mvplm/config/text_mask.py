@@ -30,15 +30,15 @@ class SmallVlmConfig(Section):
     """A multimodal language model of transformers at toy size with random weights.
 
     Attributes:
-        kind: architecture.
+        kind: architecture; "llava" sees with convolutions and a small transformer on them.
         vocab_size: of its tokenizer, learned from the embedded dataset's texts; the tokens of masks come on top.
         width, layers, heads, ffn, context: of the language model.
         vision_width, vision_layers, vision_heads, vision_ffn: of the vision encoder.
         patch: side of a patch in pixels. merge: so many patches a side make one visual token.
-        image: side in pixels for which positions are learned.
+        image: side in pixels for which positions are learned; with "llava" pictures are resized to it.
     """
 
-    kind: str = setting("qwen3_vl", choices=("qwen2_vl", "qwen3_vl"))
+    kind: str = setting("qwen3_vl", choices=("qwen2_vl", "qwen3_vl", "llava"))
     vocab_size: int = setting(768, low=300)
     width: int = setting(192, low=8)
     layers: int = setting(6, low=1)

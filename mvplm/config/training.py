@@ -61,6 +61,7 @@ class OptimConfig(Section):
     Attributes:
         kind: "adamw", or "muon": orthogonalised momentum for matrices of hidden layers, AdamW for all else; for
             training from scratch. Rate and decay mean the same for both.
+        convolutions: with "muon", kernels of convolutions are among those matrices.
         lr: peak learning rate; encoder_lr_scale: factor for the vision encoder when it is trained.
         lr_scales: more factors by prefix of the parameter name; the longest matching prefix wins.
         weight_decay: on matrices and convolutions only. betas, eps: of AdamW.
@@ -71,6 +72,7 @@ class OptimConfig(Section):
     """
 
     kind: str = setting("adamw", choices=("adamw", "muon"))
+    convolutions: bool = False
     lr: float = setting(4e-5, low=0)
     encoder_lr_scale: float = setting(1.0, low=0)
     lr_scales: dict[str, float] = field(default_factory=dict)

@@ -72,18 +72,15 @@ class CellCollate:
         """
         found = self._pictures([sample.image for sample in samples])
         owners = [_owners(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
-        names: list[tuple[int, ...]] = []
-        boxes = []
+        longest = max(len(name) for sample in samples for name in (self._nothing, *sample.names))
+        words, boxes = [], []
         for sample, owner in zip(samples, owners, strict=True):
-            known = [self._nothing, *sample.names]
-            names += [known[place] for place in owner.tolist()]
+            known = [[*name, *[-1] * (longest - len(name))] for name in (self._nothing, *sample.names)]
+            words.append(torch.tensor(known)[owner])
             boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
-        words = torch.full((len(names), max(map(len, names))), -1, dtype=torch.int64)
-        for row, ids in zip(words, names, strict=True):
-            row[: len(ids)] = torch.tensor(ids)
         inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
         shown = torch.cat(owners) > 0
-        return CellBatch(inputs, words, shown, torch.cat(boxes), [sample.image_id for sample in samples])
+        return CellBatch(inputs, torch.cat(words), shown, torch.cat(boxes), [sample.image_id for sample in samples])
 
 
 def _owners(masks: Tensor, grid: tuple[int, int]) -> Tensor:

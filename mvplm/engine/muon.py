@@ -19,6 +19,8 @@ _RMS = 0.2
 class Muon(torch.optim.AdamW):
     """AdamW for every group without ``"matrices": True``; those with it hold matrices of hidden layers.
 
+    A kernel of a convolution counts as a matrix with a row for each output channel.
+
     ``torch.optim.Muon`` orthogonalises in bf16, which processors without it emulate some fifty times slower, and one
     matrix at a time; here matrices of one shape go through together in fp32.
 
@@ -41,10 +43,12 @@ class Muon(torch.optim.AdamW):
             if matrix.grad is not None:
                 alike[matrix.shape].append(matrix)
         for shape, matrices in alike.items():
-            updates = orthogonalised(torch.stack([self._momentum(matrix) for matrix in matrices]))
-            size = group["lr"] * _RMS * max(shape) ** 0.5
+            updates = orthogonalised(torch.stack([self._momentum(matrix).flatten(1) for matrix in matrices]))
+            size = group["lr"] * _RMS * max(updates.shape[1:]) ** 0.5
             for matrix, update in zip(matrices, updates, strict=True):
-                matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(matrix.dtype), alpha=-size)
+                matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(
+                    update.reshape(shape).to(matrix.dtype), alpha=-size
+                )
                 # AdamW passes over what has no gradient.
                 matrix.grad = None
 

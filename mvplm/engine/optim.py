@@ -11,6 +11,7 @@ from mvplm.engine.muon import Muon
 from mvplm.engine.settings import OptimizerSettings
 from mvplm.structures.choices import near_matches
 
+_COLOURS = 3
 _MATRIX_OWNERS = (nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.modules.conv._ConvNd)
 
 
@@ -75,7 +76,7 @@ def parameter_groups(model: nn.Module, settings: OptimizerSettings) -> list[Para
     """
     _check_prefixes(model, settings.lr_scales, what="lr_scales")
     decaying = _decaying_names(model)
-    hidden = _hidden_matrices(model) if settings.kind == "muon" else set()
+    hidden = _hidden_matrices(model, convolutions=settings.convolutions) if settings.kind == "muon" else set()
     sorted_names: dict[tuple[str, bool, bool], list[str]] = {}
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for name in parameters:
@@ -110,6 +111,15 @@ def freeze(model: nn.Module, prefixes: Sequence[str]) -> None:
     for name, parameter in model.named_parameters():
         if name.startswith(tuple(prefixes)):
             parameter.requires_grad_(False)
+
+
+def keep_frozen_statistics(model: nn.Module) -> None:
+    """Put batch norms whose weights are all frozen into evaluation mode: their statistics are frozen, too."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            weights = list(module.parameters())
+            if weights and not any(weight.requires_grad for weight in weights):
+                module.eval()
 
 
 def build_optimizer(groups: Sequence[ParameterGroup], settings: OptimizerSettings) -> torch.optim.AdamW:
@@ -213,13 +223,17 @@ def _decaying_names(model: nn.Module) -> set[str]:
     return names
 
 
-def _hidden_matrices(model: nn.Module) -> set[str]:
-    """Matrices of linear layers between the first and the last: not of embeddings, and not of what gives the logits."""
+def _hidden_matrices(model: nn.Module, *, convolutions: bool) -> set[str]:
+    """Matrices of linear layers between the first and the last: not of embeddings, and not of what gives the logits.
+
+    With ``convolutions`` also kernels, but of those that read colours or go channel by channel.
+    """
     heads = {id(module) for name, module in model.named_modules() if name.split(".")[-1] == "lm_head"}
     return {
         f"{name}.weight"
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and id(module) not in heads
+        if (isinstance(module, nn.Linear) and id(module) not in heads)
+        or (convolutions and isinstance(module, nn.Conv2d) and module.groups == 1 and module.in_channels > _COLOURS)
     }
 
 

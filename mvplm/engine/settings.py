@@ -16,6 +16,7 @@ class OptimizerSettings:
 
     Attributes:
         kind: "adamw", or "muon": orthogonalised momentum for matrices of hidden layers, AdamW for all else.
+        convolutions: with "muon", kernels of convolutions are among those matrices.
         lr: peak learning rate of parameters whose scale is 1.
         weight_decay: for matrices and convolutions only.
         betas, eps: of AdamW.
@@ -31,6 +32,7 @@ class OptimizerSettings:
     """
 
     kind: str = "adamw"
+    convolutions: bool = False
     lr: float = 4e-5
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)

@@ -27,6 +27,7 @@ from mvplm.engine.optim import (
     Schedule,
     build_optimizer,
     format_groups,
+    keep_frozen_statistics,
     parameter_groups,
     set_learning_rate,
 )
@@ -258,6 +259,7 @@ class Trainer:
         if self.step >= settings.steps:
             return
         self.model.train()
+        keep_frozen_statistics(self.model)
         batches = self.mixture.batches(self.step * settings.accumulation, num_workers=settings.num_workers)
         started = time.perf_counter()
         try:

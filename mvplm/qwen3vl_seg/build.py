@@ -12,8 +12,8 @@ from mvplm.models.qwen3vl_seg.capture import base_of
 from mvplm.models.qwen3vl_seg.mask_decoder import BoxGuidedMaskDecoder
 from mvplm.models.qwen3vl_seg.model import Qwen3VLSeg
 from mvplm.models.qwen3vl_seg.rows import add_box_mask_tokens
+from mvplm.models.small import SmallSizes, small_model, small_processor, small_tokenizer
 from mvplm.models.text_mask.adapters import with_adapters, with_token_rows
-from mvplm.models.text_mask.small import SmallSizes, small_model, small_processor, small_tokenizer
 from mvplm.prompts.box_masks import MASK_TOKEN, QUESTIONS
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer

@@ -67,6 +67,24 @@ def test_a_first_step_is_that_of_its_definition():
     torch.testing.assert_close(net.embedding.weight, before.embedding.weight)
 
 
+def test_a_kernel_is_a_matrix_with_a_row_for_each_channel_it_gives():
+    torch.manual_seed(0)
+    convolution, linear = nn.Conv2d(4, 6, 3, bias=False), nn.Linear(36, 6, bias=False)
+    with torch.no_grad():
+        linear.weight.copy_(convolution.weight.flatten(1))
+    settings = OptimizerSettings(kind="muon", lr=0.01, convolutions=True)
+    assert not any(g.matrices for g in parameter_groups(convolution, OptimizerSettings(kind="muon")))
+    patch = torch.randn(5, 4, 3, 3)
+    for net, given in ((convolution, patch), (linear, patch.flatten(1))):
+        optimizer = build_optimizer(parameter_groups(net, settings), settings)
+        set_learning_rate(optimizer, settings.lr)
+        for _ in range(3):
+            optimizer.zero_grad()
+            net(given).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(convolution.weight.flatten(1), linear.weight, atol=1e-5, rtol=0)
+
+
 def test_going_on_from_saved_state_changes_nothing():
     settings = OptimizerSettings(kind="muon", lr=0.01)
     whole = Net()

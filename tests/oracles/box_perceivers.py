@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from mvplm.config import Config, load_config
-from mvplm.models.text_mask.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.models.small import SmallSizes, small_model, small_processor, small_tokenizer
 from mvplm.qwen3vl_seg.build import build_box_mask
 from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 

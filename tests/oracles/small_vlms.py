@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from mvplm.data.written import WrittenCollate
+from mvplm.models.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.models.small.parts import chat_template
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
-from mvplm.models.text_mask.small import CHAT_TEMPLATE, SmallSizes, small_model, small_processor, small_tokenizer
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.textmask import get_codec
@@ -72,7 +73,7 @@ def _llava(tokenizer: Any) -> tuple[Any, Any]:
         vision_feature_select_strategy="default",
         image_token="<|image_pad|>",
         num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template("<|vision_start|><|image_pad|><|vision_end|>"),
     )
     return AutoModelForImageTextToText.from_config(config), processor
 
@@ -98,7 +99,7 @@ def _internvl(tokenizer: Any) -> tuple[Any, Any]:
         downsample_ratio=0.5,
     )
     pictures = GotOcr2ImageProcessor(size={"height": 32, "width": 32}, crop_to_patches=False)
-    template = CHAT_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", "<|image_pad|>")
+    template = chat_template("<|image_pad|>")
     processor = InternVLProcessor(
         pictures, tokenizer, InternVLVideoProcessor(), image_seq_length=4, chat_template=template
     )

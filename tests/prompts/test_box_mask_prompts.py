@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvplm.models.text_mask.small import small_tokenizer
+from mvplm.models.small import small_tokenizer
 from mvplm.prompts.box_masks import (
     BOX_MASK_FORMS,
     FORM_OF_TASK,

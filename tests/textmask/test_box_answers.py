@@ -8,7 +8,7 @@ import torch
 
 from mvplm.config import qwen3vl_seg as settings
 from mvplm.models.qwen3vl_seg import parse_boxes
-from mvplm.models.text_mask.small import small_tokenizer
+from mvplm.models.small import small_tokenizer
 from mvplm.prompts import box_masks
 from mvplm.prompts.box_masks import MASK_TOKENS, answer_ids, format_boxes
 from mvplm.prompts.plain import PlainTokenizer

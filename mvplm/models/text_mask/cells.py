@@ -13,7 +13,7 @@ from mvplm.structures.processes import mean_over_processes
 
 _NOTHING_WEIGHT = 0.3
 _BOX_WEIGHT = 5.0
-_TENTHS = 10
+TENTHS = 10
 
 
 class CellTeacher(nn.Module):
@@ -22,7 +22,7 @@ class CellTeacher(nn.Module):
     A language model with random weights gives a vision encoder with random weights next to no gradient: it does not
     look, so nothing there is worth looking at. Here each visual token goes straight to the language model's output
     layer and is to give the words of the object that covers its cell, which also puts tokens and words into one space;
-    linear layers of their own, left out of saved models, give the object's box, as numbers and as the first digits
+    linear layers of their own, left out of saved models, give the object's box, as numbers and as steps of the ladder
     that answers spell. Source: ours, after dense one-stage detectors (FCOS, arXiv 1904.01355).
 
     Two things keep the language model teachable afterwards. The choice is among the words of the batch, or all other
@@ -32,16 +32,16 @@ class CellTeacher(nn.Module):
     The rest of the language model gets no gradient.
 
     Args:
-        model: of ``AutoModelForImageTextToText``, without adapters.
+        model: of ``AutoModelForImageTextToText``, without adapters. steps: of that ladder, a side of the picture.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, steps: int = TENTHS) -> None:
         super().__init__()
         self.model: Any = model
         width = int(self._head.weight.shape[1])
         self.box = nn.Linear(width, 4)
-        self.tenths = nn.Linear(width, 4 * _TENTHS)
-        teach_only(model, (eyes_of(model), self._head))
+        self.steps = nn.Linear(width, 4 * steps)
+        teach_only(model, (*eyes_of(model), self._head))
 
     @property
     def _head(self) -> Any:
@@ -50,7 +50,7 @@ class CellTeacher(nn.Module):
     def caption_loss(self, batch: CellBatch) -> Tensor:
         """Mean cross-entropy to the words, which share the truth evenly, plus that of the boxes, plus that of sizes.
 
-        Boxes: five times the L1 distance of edges, plus the cross-entropy of their first digits. Sizes: squared
+        Boxes: five times the L1 distance of edges, plus the cross-entropy of the steps they fall on. Sizes: squared
         logarithm of how many times the words' root mean square that of tokens is.
         """
         features = self._features(batch)
@@ -62,9 +62,9 @@ class CellTeacher(nn.Module):
         words = scores.gather(1, batch.words.clamp(min=0)).masked_fill(~told, 0.0).sum(1) / told.sum(1)
         weights = torch.where(batch.shown, 1.0, _NOTHING_WEIGHT)
         edges = _BOX_WEIGHT * (self.box(tokens).float() - batch.boxes).abs().mean(1)
-        digits = self.tenths(tokens).float().unflatten(1, (4, _TENTHS)).log_softmax(-1)
-        true = (batch.boxes * _TENTHS).long().clamp(0, _TENTHS - 1)
-        edges = (edges - digits.gather(2, true[..., None]).mean((1, 2))).masked_fill(~batch.shown, 0.0).sum()
+        steps = self.steps(tokens).float().unflatten(1, (4, -1)).log_softmax(-1)
+        true = (batch.boxes * steps.shape[2]).long().clamp(0, steps.shape[2] - 1)
+        edges = (edges - steps.gather(2, true[..., None]).mean((1, 2))).masked_fill(~batch.shown, 0.0).sum()
         shown = mean_over_processes(batch.shown.sum().float()).clamp(min=1)
         named = -(words * weights).sum() / mean_over_processes(weights.sum())
         return named + edges / shown + self._size(features, spoken)

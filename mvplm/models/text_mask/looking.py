@@ -45,7 +45,7 @@ class LookingTeacher(nn.Module):
             raise ValueError("hints where to look are given half way through the layers: one layer is too few")
         if not answers:
             words = self.model.get_input_embeddings()
-            teach_only(model, (eyes_of(model), words, self._decoder.layers[: self._half]))
+            teach_only(model, (*eyes_of(model), words, self._decoder.layers[: self._half]))
 
     @property
     def _decoder(self) -> Any:

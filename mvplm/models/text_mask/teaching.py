@@ -6,10 +6,10 @@ from typing import Any
 from torch import nn
 
 
-def eyes_of(model: Any) -> nn.Module:
-    """What makes visual tokens of pictures in a model of ``AutoModelForImageTextToText``."""
-    eyes: nn.Module = model.get_encoder(modality="image")
-    return eyes
+def eyes_of(model: Any) -> list[nn.Module]:
+    """What makes visual tokens of pictures in a model of ``AutoModelForImageTextToText``, its projector included."""
+    projector = getattr(model.model, "multi_modal_projector", None)
+    return [model.get_encoder(modality="image"), *([] if projector is None else [projector])]
 
 
 def teach_only(model: nn.Module, parts: Iterable[nn.Module]) -> None:

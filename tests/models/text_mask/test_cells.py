@@ -7,8 +7,8 @@ import torch
 from oracles.small_vlms import picture, vlm_parts
 from torch.nn.functional import log_softmax
 
+from mvplm.models.small import SmallSizes, small_model, small_tokenizer
 from mvplm.models.text_mask.cells import CellTeacher
-from mvplm.models.text_mask.small import SmallSizes, small_model, small_tokenizer
 from mvplm.structures.cells import CellBatch
 
 
@@ -41,8 +41,8 @@ def test_the_loss_is_that_of_a_loop(family: str):
             words -= weight * float(scores[[spoken.index(i) for i in told]].mean())
             weights += weight
             if shown:
-                digits = log_softmax(teacher.tenths(unit).reshape(4, 10), 1)
-                spelled = sum(float(digits[edge, int(10 * value)]) for edge, value in enumerate(box.tolist())) / 4
+                steps = log_softmax(teacher.steps(unit).reshape(4, 10), 1)
+                spelled = sum(float(steps[edge, int(10 * value)]) for edge, value in enumerate(box.tolist())) / 4
                 edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled)
         table = teacher.model.get_input_embeddings().weight[spoken]
         size = float((rows.pow(2).mean().sqrt() / table.pow(2).mean().sqrt()).log() ** 2)
@@ -54,7 +54,7 @@ def test_only_what_sees_and_the_words_are_trained():
     teacher = CellTeacher(copy.deepcopy(vlm_parts("qwen3_vl")["model"]))
     teacher.caption_loss(batch()).backward()
     trained = {name for name, parameter in teacher.named_parameters() if parameter.requires_grad}
-    assert any("visual" in name for name in trained) and {"box.weight", "tenths.weight"} <= trained
+    assert any("visual" in name for name in trained) and {"box.weight", "steps.weight"} <= trained
     assert not any("layers" in name and "language_model" in name for name in trained)
     with_gradient = {name for name, p in teacher.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert "model.model.language_model.embed_tokens.weight" in with_gradient
