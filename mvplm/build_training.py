@@ -110,12 +110,16 @@ def mixture_of(
         config: the run. mapper: makes what turns the records of a source into samples. collate: makes batches of those.
     """
     sources = []
+    kept: dict[tuple[str, str, str], Sequence[Record]] = {}
     for name, dataset in training_records(config).items():
         source = config.data.sources[name]
+        # Sources with the same records remember them together: they are drawn once.
+        alike = (source.dataset, repr(sorted(source.options.items())), family_of(source.task))
+        records = kept.setdefault(alike, remembered(dataset, config.data.remember))
         sources.append(
             MixSource(
                 name,
-                remembered(dataset, config.data.remember),
+                records,
                 mapper(source, dataset),
                 ratio=source.ratio,
                 batch_size=source.batch_size,

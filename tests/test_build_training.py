@@ -53,6 +53,20 @@ def test_each_process_takes_its_share(monkeypatch: pytest.MonkeyPatch):
     assert shared.batch_plan(0).visits == alone.batch_plan(1).visits != alone.batch_plan(0).visits
 
 
+def test_sources_with_the_same_records_remember_them_together():
+    spec = "dataset: scenes/train, options: {role: referring, num: 9"
+    config = tiny_config(
+        "data.remember=4",
+        f"data.sources.one={{{spec}}}, task: res}}",
+        f"data.sources.two={{{spec}}}, task: rec}}",
+        f"data.sources.more={{{spec}, seed: 1}}, task: res}}",
+    )
+    sources = build_mixture(config, tiny_tokenizer()).mixture.sources
+    assert sources["one"].dataset is sources["two"].dataset
+    assert sources["one"].dataset is not sources["more"].dataset
+    assert sources["one"].dataset[0] is sources["two"].dataset[0]
+
+
 def test_the_display_score_reaches_the_answer_but_not_its_numbers():
     picture = noise_picture(48, 64)
     usual, keen = (
