@@ -51,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 
 
 def _tokenizer() -> Any:
-    from mvplm.models.text_mask.small import small_tokenizer
+    from mvplm.models.small import small_tokenizer
     from mvplm.textmask import CODECS, add_mask_tokens, get_codec
 
     masks = draw_masks(8)
@@ -62,7 +62,7 @@ def _tokenizer() -> Any:
 
 
 def _model(tokenizer: Any) -> Any:
-    from mvplm.models.text_mask.small import SmallSizes, small_model
+    from mvplm.models.small import SmallSizes, small_model
 
     sizes = SmallSizes(
         width=48,
@@ -81,7 +81,7 @@ def _model(tokenizer: Any) -> Any:
 
 def _prompts(model: Any, tokenizer: Any, *, count: int) -> Iterator[dict[str, torch.Tensor]]:
     """Inputs of a picture of noise and random words, in batches."""
-    from mvplm.models.text_mask.small import SmallSizes, small_processor
+    from mvplm.models.small import SmallSizes, small_processor
 
     processor = small_processor(tokenizer, SmallSizes(image=SIDE))
     rng = np.random.default_rng(0)
