@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
 from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
+from mvplm.engine.weights import unique_state
 from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
 from mvplm.text4seg.build import (
@@ -19,6 +20,7 @@ from mvplm.text4seg.build import (
     build_cell_mixture,
     build_mask_mixture,
     build_text_mask,
+    read_base,
     read_processor,
 )
 from mvplm.text4seg.files import is_text_directory, load_text_perceiver, placed
@@ -71,7 +73,12 @@ def _start_from(start: Path, system: TextMaskSystem, *, config: Config) -> None:
     """Take the weights of a saved model that has all of them, of a directory with a file of weights, or of a file."""
     skip = config.train.init_skip
     if is_text_directory(start) and (start / MODEL_DIR).is_dir():
-        load_weights(system.model.model, start / MODEL_DIR / WEIGHTS_FILE, skip=skip)
+        # Some architectures are saved under older names, which only transformers knows.
+        saved = unique_state(read_base(start))
+        try:
+            load_weights(system.model.model, saved, skip=skip)
+        except ValueError as error:
+            raise ValueError(f"{start / MODEL_DIR}: {error}") from error
         return
     path = start / WEIGHTS_FILE if start.is_dir() else start
     load_weights(system.model, path, allow_missing=_from_base(system, config), skip=skip)
