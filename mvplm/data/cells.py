@@ -1,6 +1,7 @@
 """From records to what every visual token of a picture shows."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,20 +14,47 @@ from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.cells import CellBatch, CellSample
 from mvplm.structures.masks import decode_mask
+from mvplm.textmask import BsdCodec, Codec
+from mvplm.textmask.runs import tight_boxes
 
 NOTHING = "background"
 """Word for tokens that show no object."""
+_TENTHS = 10
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """How the edges of boxes are spelled: by a box-wise codec in cells, otherwise in tenths, which are first digits."""
+
+    codec: Codec
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return 1 + (max(self.codec.limit) if self._in_cells else _TENTHS)
+
+    @property
+    def _in_cells(self) -> bool:
+        return isinstance(self.codec, BsdCodec) and not self.codec.canvas
+
+    def __call__(self, masks: np.ndarray) -> Tensor:
+        """Steps (N, 4) int64 of the boxes of masks bool (N, H, W), none of them empty."""
+        if self._in_cells:
+            return torch.from_numpy(self.codec.spelled_boxes(masks))
+        sides = np.array([masks.shape[2], masks.shape[1]] * 2)
+        return torch.from_numpy(_TENTHS * tight_boxes(masks) // sides)
 
 
 class CellMapper:
     """Makes samples of records with masks and a list of names. Source: ours.
 
     Args:
-        tokenizer: plain.
+        tokenizer: plain. ladder: of the answers that are learned later.
     """
 
-    def __init__(self, tokenizer: PlainTokenizer) -> None:
+    def __init__(self, tokenizer: PlainTokenizer, *, ladder: Ladder) -> None:
         self.tokenizer = tokenizer
+        self.ladder = ladder
 
     def __call__(self, record: Record, *, epoch: int = 0, index: int = 0) -> CellSample:
         """The sample of a record; nothing is drawn.
@@ -46,7 +74,8 @@ class CellMapper:
         sides = torch.tensor([record.size[1], record.size[0]] * 2, dtype=torch.float32)
         boxes = torch.tensor([found.box for found in objects], dtype=torch.float32).reshape(-1, 4) / sides
         ids = tuple(tuple(self.tokenizer.encode(f" {name}")) for name in names)
-        return CellSample(picture_of(record), record.image_id, torch.from_numpy(masks), boxes, ids)
+        steps = self.ladder(masks) if len(masks) else torch.zeros(0, 4, dtype=torch.int64)
+        return CellSample(picture_of(record), record.image_id, torch.from_numpy(masks), boxes, steps, ids)
 
 
 class CellCollate:
@@ -73,14 +102,16 @@ class CellCollate:
         found = self._pictures([sample.image for sample in samples])
         owners = [_owners(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
         longest = max(len(name) for sample in samples for name in (self._nothing, *sample.names))
-        words, boxes = [], []
+        words, boxes, steps = [], [], []
         for sample, owner in zip(samples, owners, strict=True):
             known = [[*name, *[-1] * (longest - len(name))] for name in (self._nothing, *sample.names)]
             words.append(torch.tensor(known)[owner])
             boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
+            steps.append(torch.cat([sample.steps.new_zeros(1, 4), sample.steps])[owner])
         inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
         shown = torch.cat(owners) > 0
-        return CellBatch(inputs, torch.cat(words), shown, torch.cat(boxes), [sample.image_id for sample in samples])
+        image_ids = [sample.image_id for sample in samples]
+        return CellBatch(inputs, torch.cat(words), shown, torch.cat(boxes), torch.cat(steps), image_ids)
 
 
 def _owners(masks: Tensor, grid: tuple[int, int]) -> Tensor:

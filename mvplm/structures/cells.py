@@ -13,14 +13,15 @@ class CellSample:
 
     Attributes:
         image: (3, H, W) uint8 RGB at its original size. image_id: for messages.
-        masks: (N, H, W) bool of the objects. boxes: (N, 4) XYXY in sides of the picture. names: N lists of ids, of
-            the words of each object's name.
+        masks: (N, H, W) bool of the objects. boxes: (N, 4) XYXY in sides of the picture. steps: (N, 4) int64, the
+            same on the ladder of a codec. names: N lists of ids, of the words of each object's name.
     """
 
     image: Tensor
     image_id: int | str
     masks: Tensor
     boxes: Tensor
+    steps: Tensor
     names: tuple[tuple[int, ...], ...]
 
 
@@ -32,7 +33,7 @@ class CellBatch:
         inputs: pictures as the model takes them, by name.
         words: (L, K) int64 ids of the words of what a token shows, -1 where there are fewer than K.
         shown: (L,) bool, False where a token shows none of the objects.
-        boxes: (L, 4) XYXY in sides of the picture, zeros where nothing is shown.
+        boxes: (L, 4) XYXY in sides of the picture, steps: (L, 4) int64 on a ladder; zeros where nothing is shown.
         image_ids: of the B pictures.
     """
 
@@ -40,6 +41,7 @@ class CellBatch:
     words: Tensor
     shown: Tensor
     boxes: Tensor
+    steps: Tensor
     image_ids: list[int | str]
     family: str = field(default="caption", init=False)
 
@@ -55,4 +57,5 @@ class CellBatch:
             words=self.words.to(device),
             shown=self.shown.to(device),
             boxes=self.boxes.to(device),
+            steps=self.steps.to(device),
         )

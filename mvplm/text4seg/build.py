@@ -10,7 +10,7 @@ from torch import nn
 
 from mvplm.build_training import mixture_of
 from mvplm.config import Config, SmallVlmConfig
-from mvplm.data.cells import CellCollate, CellMapper
+from mvplm.data.cells import CellCollate, CellMapper, Ladder
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
 from mvplm.data.mixing import TrainingMixture
@@ -180,7 +180,8 @@ def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixtur
     """The mixture of a run in which visual tokens learn what they show."""
     grids = TokenGrids.of(system.model.model.config)
     collate = CellCollate(system.collate(config).pictures, system.tokenizer, grids=grids)
-    return mixture_of(config, lambda source, _: CellMapper(system.tokenizer), collate=collate)
+    mapper = CellMapper(system.tokenizer, ladder=Ladder(system.model.codec))
+    return mixture_of(config, lambda source, _: mapper, collate=collate)
 
 
 def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:

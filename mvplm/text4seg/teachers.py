@@ -3,11 +3,11 @@
 from torch import nn
 
 from mvplm.config import Config
+from mvplm.data.cells import Ladder
 from mvplm.data.token_grids import TokenGrids
-from mvplm.models.text_mask.cells import TENTHS, CellTeacher
+from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
-from mvplm.textmask import BsdCodec, Codec
 
 TEACHERS = ("box.", "steps.", "asked.")
 """Weights in checkpoints that only training needs."""
@@ -17,14 +17,9 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
     """What is trained. Weights that it does not teach are frozen; those that were frozen before stay so."""
     model, settings = system.model, config.text_mask
     if settings.learns == "cells":
-        return CellTeacher(model.model, steps=_steps(model.codec))
+        return CellTeacher(model.model, steps=Ladder(model.codec).steps)
     if settings.hints:
         image_id = TokenGrids.of(model.model.config).image_id
         answers = settings.learns == "answers"
         return LookingTeacher(model.model, image_id=image_id, weight=settings.looking, answers=answers)
     return model
-
-
-def _steps(codec: Codec) -> int:
-    """Steps of edges that a codec spells: its cells a side; tenths where it spells thousandths, or no boxes."""
-    return max(codec.grid) if isinstance(codec, BsdCodec) and not codec.canvas else TENTHS

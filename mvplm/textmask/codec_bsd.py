@@ -110,8 +110,16 @@ class BsdCodec:
             for place, i in enumerate(order)
         ]
 
-    def _crops(self, masks: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Boxes (N, 4) in cells, and the rows of each."""
+    def spelled_boxes(self, masks: np.ndarray) -> np.ndarray:
+        """The boxes (N, 4) int64 that an answer for masks bool (N, H, W) spells, at most ``limit``.
+
+        Raises:
+            ValueError: a mask of which no cell is left.
+        """
+        return self._edges(masks) if self.canvas else tight_boxes(self._cells(masks))
+
+    def _cells(self, masks: np.ndarray) -> np.ndarray:
+        """Masks on the grid of the picture, bool (N, h, w)."""
         grids = to_cells(masks, self.grid, down=self.down)
         if self.clip63:
             grids[:, -1], grids[:, :, -1] = False, False
@@ -119,15 +127,23 @@ class BsdCodec:
         if lost.any():
             where = "the dropped last row and column" if self.clip63 else "between the cells of the grid"
             raise ValueError(f"mask {int(lost.argmax())} lies in {where}; nothing of it is left")
+        return grids
+
+    def _crops(self, masks: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Boxes (N, 4) in cells, and the rows of each."""
+        grids = self._cells(masks)
         boxes = tight_boxes(grids)
         return boxes, self._rows(grids, boxes)
+
+    def _edges(self, masks: np.ndarray) -> np.ndarray:
+        """Boxes (N, 4) in thousandths of the picture."""
+        edges, sides = tight_boxes(masks), np.array([masks.shape[2], masks.shape[1]])
+        return np.concatenate([PER_MILLE * edges[:, :2] // sides, -(-PER_MILLE * edges[:, 2:] // sides)], axis=1)
 
     def _canvases(self, masks: np.ndarray) -> tuple[np.ndarray, list[str]]:
         """Boxes (N, 4) in thousandths of the picture, and the rows of each canvas."""
         height, width = masks.shape[1:]
-        edges = tight_boxes(masks)
-        sides = np.array([width, height])
-        boxes = np.concatenate([PER_MILLE * edges[:, :2] // sides, -(-PER_MILLE * edges[:, 2:] // sides)], axis=1)
+        boxes = self._edges(masks)
         grids = np.empty((len(masks), *self.grid), bool)
         for index, (mask, box) in enumerate(zip(masks, boxes.tolist(), strict=True)):
             rows, columns = self._axes(box, (height, width))

@@ -5,12 +5,14 @@ import pytest
 import torch
 from oracles.small_vlms import picture, text_mask_parts
 
-from mvplm.data.cells import CellCollate, CellMapper
+from mvplm.data.cells import CellCollate, CellMapper, Ladder
 from mvplm.data.token_grids import TokenGrids
 from mvplm.structures import Annotation, Record, Vocabulary
 from mvplm.structures.cells import CellSample
 from mvplm.structures.masks import encode_mask
+from mvplm.textmask import get_codec
 
+LADDER = Ladder(get_codec("bsd_bricks", grid=4))
 PARTS = {family: text_mask_parts(family) for family in ("qwen3_vl", "llava")}
 
 
@@ -26,7 +28,8 @@ def sample(height: int, width: int, *objects: tuple[int, int, int, int]) -> Cell
         mask[y1:y2, x1:x2] = True
     boxes = torch.tensor(objects).reshape(-1, 4) / torch.tensor([width, height, width, height])
     names = tuple(tuple(range(5 + place, 6 + 2 * place)) for place in range(len(objects)))
-    return CellSample(picture(height, width), 1, masks, boxes, names)
+    steps = 10 * torch.arange(len(objects))[:, None].repeat(1, 4) + torch.arange(1, 5)
+    return CellSample(picture(height, width), 1, masks, boxes, steps, names)
 
 
 def test_a_token_shows_what_covers_most_of_its_cell():
@@ -38,6 +41,7 @@ def test_a_token_shows_what_covers_most_of_its_cell():
     assert rows == [[5], [6, 7], nothing, [6, 7], [6, 7], nothing]
     assert batch.boxes[1].tolist() == pytest.approx([10 / 48, 0, 30 / 48, 1])
     assert batch.boxes[2].tolist() == [0, 0, 0, 0]
+    assert batch.steps.tolist()[:3] == [[1, 2, 3, 4], [11, 12, 13, 14], [0, 0, 0, 0]]
     assert {"pixel_values", "image_grid_thw"} == set(batch.inputs)
 
 
@@ -79,16 +83,37 @@ def record(**changes) -> Record:
 
 def test_records_become_samples():
     tokenizer = PARTS["qwen3_vl"].model.tokenizer
-    made = CellMapper(tokenizer)(record(), epoch=1, index=2)
+    made = CellMapper(tokenizer, ladder=LADDER)(record(), epoch=1, index=2)
     assert made.names == (tuple(tokenizer.encode(" dog")),)
     assert made.boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]]
+    assert made.steps.tolist() == [[1, 1, 3, 3]]
     assert made.masks.shape == (1, 8, 16) and int(made.masks.sum()) == 32
     assert made.image.shape == (3, 8, 16)
 
 
 def test_records_without_names_or_masks_are_named():
-    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer)
+    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)
     with pytest.raises(ValueError, match="image 3: cells need a list of names"):
         mapper(record(vocabulary=None))
     with pytest.raises(ValueError, match="image 3: cells need the masks of all objects"):
         mapper(record(annotations=(Annotation((0, 0, 4, 4), 0),)))
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "steps"), [("bsd_bricks", 8, 9), ("bsd", 16, 17), ("canvas", 4, 11), ("isd_rrle", 16, 11)]
+)
+def test_steps_are_what_answers_spell(name: str, grid: int, steps: int):
+    ladder, masks = Ladder(get_codec(name, grid=grid)), np.zeros((2, 48, 64), bool)
+    masks[0, 11:40, 30:64] = masks[1, :48, :5] = True
+    found = ladder(masks)
+    assert ladder.steps == steps and found.dtype == torch.int64 and int(found.max()) < steps
+    if name.startswith("bsd"):
+        for mask, box in zip(masks, found.tolist(), strict=True):
+            assert f"[[{' '.join(map(str, box))}]]" in ladder.codec.encode(mask[None], ["it"])
+    else:
+        assert found.tolist() == [[4, 2, 10, 8], [0, 0, 0, 10]]
+
+
+def test_pictures_without_objects_have_no_steps():
+    made = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)(record(annotations=()))
+    assert made.steps.shape == (0, 4) and made.steps.dtype == torch.int64

@@ -13,7 +13,6 @@ from mvplm.structures.processes import mean_over_processes
 
 _NOTHING_WEIGHT = 0.3
 _BOX_WEIGHT = 5.0
-TENTHS = 10
 
 
 class CellTeacher(nn.Module):
@@ -23,7 +22,8 @@ class CellTeacher(nn.Module):
     look, so nothing there is worth looking at. Here each visual token goes straight to the language model's output
     layer and is to give the words of the object that covers its cell, which also puts tokens and words into one space;
     linear layers of their own, left out of saved models, give the object's box, as numbers and as steps of the ladder
-    that answers spell. Source: ours, after dense one-stage detectors (FCOS, arXiv 1904.01355).
+    on which answers spell it: what one layer can tell, answers can look up. Source: ours, after dense one-stage
+    detectors (FCOS, arXiv 1904.01355).
 
     Two things keep the language model teachable afterwards. The choice is among the words of the batch, or all other
     words would be pushed in one direction until they are hardly told apart. And tokens are kept as large as words: what
@@ -32,10 +32,10 @@ class CellTeacher(nn.Module):
     The rest of the language model gets no gradient.
 
     Args:
-        model: of ``AutoModelForImageTextToText``, without adapters. steps: of that ladder, a side of the picture.
+        model: of ``AutoModelForImageTextToText``, without adapters. steps: of that ladder.
     """
 
-    def __init__(self, model: nn.Module, *, steps: int = TENTHS) -> None:
+    def __init__(self, model: nn.Module, *, steps: int) -> None:
         super().__init__()
         self.model: Any = model
         width = int(self._head.weight.shape[1])
@@ -63,8 +63,7 @@ class CellTeacher(nn.Module):
         weights = torch.where(batch.shown, 1.0, _NOTHING_WEIGHT)
         edges = _BOX_WEIGHT * (self.box(tokens).float() - batch.boxes).abs().mean(1)
         steps = self.steps(tokens).float().unflatten(1, (4, -1)).log_softmax(-1)
-        true = (batch.boxes * steps.shape[2]).long().clamp(0, steps.shape[2] - 1)
-        edges = (edges - steps.gather(2, true[..., None]).mean((1, 2))).masked_fill(~batch.shown, 0.0).sum()
+        edges = (edges - steps.gather(2, batch.steps[..., None]).mean((1, 2))).masked_fill(~batch.shown, 0.0).sum()
         shown = mean_over_processes(batch.shown.sum().float()).clamp(min=1)
         named = -(words * weights).sum() / mean_over_processes(weights.sum())
         return named + edges / shown + self._size(features, spoken)

@@ -21,18 +21,22 @@ def batch(family: str = "qwen3_vl") -> CellBatch:
     words = torch.tensor([[3, 4], [5, -1], [6, -1], [3, 5]]).repeat(length // 4, 1)
     shown = torch.tensor([True, True, False, True]).repeat(length // 4)
     boxes = torch.rand(length, 4, generator=torch.Generator().manual_seed(0))
-    return CellBatch(inputs, words, shown, boxes, [1])
+    return CellBatch(inputs, words, shown, boxes, (8 * boxes).round().long(), [1])
+
+
+def teacher_of(family: str = "qwen3_vl") -> CellTeacher:
+    torch.manual_seed(0)
+    return CellTeacher(copy.deepcopy(vlm_parts(family)["model"]), steps=9)
 
 
 @pytest.mark.parametrize("family", ["qwen3_vl", "llava"])
 def test_the_loss_is_that_of_a_loop(family: str):
-    torch.manual_seed(0)
-    teacher, given = CellTeacher(copy.deepcopy(vlm_parts(family)["model"])).eval(), batch(family)
+    teacher, given = teacher_of(family).eval(), batch(family)
     with torch.no_grad():
         features = teacher.model.get_image_features(**given.inputs).pooler_output
         rows = torch.cat([part.flatten(0, -2) for part in features])
         words, weights, edges = 0.0, 0.0, []
-        for row, ids, shown, box in zip(rows, given.words, given.shown, given.boxes, strict=True):
+        for row, ids, shown, box, at in zip(rows, given.words, given.shown, given.boxes, given.steps, strict=True):
             unit = row / (row.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
             told = [i for i in ids.tolist() if i >= 0]
             weight = 1.0 if shown else 0.3
@@ -41,8 +45,8 @@ def test_the_loss_is_that_of_a_loop(family: str):
             words -= weight * float(scores[[spoken.index(i) for i in told]].mean())
             weights += weight
             if shown:
-                steps = log_softmax(teacher.steps(unit).reshape(4, 10), 1)
-                spelled = sum(float(steps[edge, int(10 * value)]) for edge, value in enumerate(box.tolist())) / 4
+                steps = log_softmax(teacher.steps(unit).reshape(4, 9), 1)
+                spelled = sum(float(steps[edge, step]) for edge, step in enumerate(at.tolist())) / 4
                 edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled)
         table = teacher.model.get_input_embeddings().weight[spoken]
         size = float((rows.pow(2).mean().sqrt() / table.pow(2).mean().sqrt()).log() ** 2)
@@ -51,7 +55,7 @@ def test_the_loss_is_that_of_a_loop(family: str):
 
 
 def test_only_what_sees_and_the_words_are_trained():
-    teacher = CellTeacher(copy.deepcopy(vlm_parts("qwen3_vl")["model"]))
+    teacher = teacher_of()
     teacher.caption_loss(batch()).backward()
     trained = {name for name, parameter in teacher.named_parameters() if parameter.requires_grad}
     assert any("visual" in name for name in trained) and {"box.weight", "steps.weight"} <= trained
@@ -62,8 +66,7 @@ def test_only_what_sees_and_the_words_are_trained():
 
 
 def test_tokens_learn_what_they_show():
-    torch.manual_seed(0)
-    teacher, given = CellTeacher(copy.deepcopy(vlm_parts("qwen3_vl")["model"])), batch()
+    teacher, given = teacher_of(), batch()
     optimizer = torch.optim.AdamW([p for p in teacher.parameters() if p.requires_grad], lr=3e-3)
     losses = []
     for _ in range(30):
