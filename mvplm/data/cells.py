@@ -39,8 +39,9 @@ class Ladder:
 
     def __call__(self, masks: np.ndarray) -> Tensor:
         """Steps (N, 4) int64 of the boxes of masks bool (N, H, W), none of them empty."""
-        if self._in_cells:
-            return torch.from_numpy(self.codec.spelled_boxes(masks))
+        if isinstance(self.codec, BsdCodec):
+            boxes = self.codec.spelled_boxes(masks)
+            return torch.from_numpy(boxes if self._in_cells else _TENTHS * boxes // max(self.codec.limit))
         sides = np.array([masks.shape[2], masks.shape[1]] * 2)
         return torch.from_numpy(_TENTHS * tight_boxes(masks) // sides)
 

@@ -34,7 +34,7 @@ def llava_processor(tokenizer: Any, sizes: SmallSizes) -> Any:
 
 
 def llava_model(tokenizer: Any, sizes: SmallSizes) -> nn.Module:
-    """The model with random weights; what stands in front of the patches is left out after the vision encoder.
+    """The model with random weights; the language model does not get the class token of its vision encoder.
 
     Raises:
         ValueError: visual tokens of another size than convolutions make, or a picture that they do not divide.
