@@ -36,6 +36,8 @@ class SmallVlmConfig(Section):
         vision_width, vision_layers, vision_heads, vision_ffn: of the vision encoder.
         patch: side of a patch in pixels. merge: so many patches a side make one visual token.
         image: side in pixels for which positions are learned; with "llava" pictures are resized to it.
+        picture_attention: "causal": a visual token of the language model sees those in front of it; "full", with
+            "llava": all of its picture.
     """
 
     kind: str = setting("qwen3_vl", choices=("qwen2_vl", "qwen3_vl", "llava"))
@@ -52,6 +54,7 @@ class SmallVlmConfig(Section):
     patch: int = setting(8, low=2)
     merge: int = setting(2, low=1)
     image: int = setting(192, low=16)
+    picture_attention: str = setting("causal", choices=("causal", "full"))
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """From records to what every visual token of a picture shows."""
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvplm.data.mask_mapper import picture_of
-from mvplm.data.token_grids import LEAST_SHARE, TokenGrids, cell_shares
+from mvplm.data.token_grids import HALF, LEAST_SHARE, TokenGrids, quarter_shares
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.cells import CellBatch, CellSample
@@ -20,6 +21,7 @@ from mvplm.textmask.runs import tight_boxes
 NOTHING = "background"
 """Word for tokens that show no object."""
 _TENTHS = 10
+_MIRRORED = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,21 @@ class Ladder:
 
 
 class CellMapper:
-    """Makes samples of records with masks and a list of names. Source: ours.
+    """Makes samples of records with masks and a list of names; every other one is mirrored. Source: ours.
+
+    The random generator of a sample is seeded by (seed, epoch, index) alone.
 
     Args:
-        tokenizer: plain. ladder: of the answers that are learned later.
+        tokenizer: plain. ladder: of the answers that are learned later. seed: base of all draws.
     """
 
-    def __init__(self, tokenizer: PlainTokenizer, *, ladder: Ladder) -> None:
+    def __init__(self, tokenizer: PlainTokenizer, *, ladder: Ladder, seed: int = 0) -> None:
         self.tokenizer = tokenizer
         self.ladder = ladder
+        self.seed = seed
 
     def __call__(self, record: Record, *, epoch: int = 0, index: int = 0) -> CellSample:
-        """The sample of a record; nothing is drawn.
+        """The sample of a record.
 
         Raises:
             ValueError: no list of names, an object without a mask, or a picture that cannot be read.
@@ -74,9 +79,13 @@ class CellMapper:
         names = [record.vocabulary.names[found.label or 0] for found in objects]
         sides = torch.tensor([record.size[1], record.size[0]] * 2, dtype=torch.float32)
         boxes = torch.tensor([found.box for found in objects], dtype=torch.float32).reshape(-1, 4) / sides
+        image = picture_of(record)
+        if random.Random(f"{self.seed}-{epoch}-{index}").random() < _MIRRORED:
+            image, masks = image.flip(2), masks[:, :, ::-1].copy()
+            boxes = torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)
         ids = tuple(tuple(self.tokenizer.encode(f" {name}")) for name in names)
         steps = self.ladder(masks) if len(masks) else torch.zeros(0, 4, dtype=torch.int64)
-        return CellSample(picture_of(record), record.image_id, torch.from_numpy(masks), boxes, steps, ids)
+        return CellSample(image, record.image_id, torch.from_numpy(masks), boxes, steps, ids)
 
 
 class CellCollate:
@@ -101,20 +110,24 @@ class CellCollate:
             ValueError: the visual tokens of a picture are not known to form a grid.
         """
         found = self._pictures([sample.image for sample in samples])
-        owners = [_owners(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
+        shares = [quarter_shares(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
+        owners = [_owners(share) for share in shares]
         longest = max(len(name) for sample in samples for name in (self._nothing, *sample.names))
-        words, boxes, steps = [], [], []
-        for sample, owner in zip(samples, owners, strict=True):
+        words, boxes, steps, quarters = [], [], [], []
+        for sample, share, owner in zip(samples, shares, owners, strict=True):
             known = [[*name, *[-1] * (longest - len(name))] for name in (self._nothing, *sample.names)]
             words.append(torch.tensor(known)[owner])
             boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
             steps.append(torch.cat([sample.steps.new_zeros(1, 4), sample.steps])[owner])
+            covered = torch.cat([torch.zeros_like(share[:1]), share]) if len(share) else torch.zeros(1, len(owner), 4)
+            quarters.append(covered[owner, torch.arange(len(owner))] >= HALF)
         inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
         shown = torch.cat(owners) > 0
         image_ids = [sample.image_id for sample in samples]
-        return CellBatch(inputs, torch.cat(words), shown, torch.cat(boxes), torch.cat(steps), image_ids)
+        seen = (torch.cat(words), shown, torch.cat(boxes), torch.cat(steps), torch.cat(quarters))
+        return CellBatch(inputs, *seen, image_ids)
 
 
-def _owners(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Which of N masks (N, H, W) covers most of each cell, (h * w,) int64 from 1; 0 where none covers enough."""
-    return torch.cat([torch.full((1, *grid), LEAST_SHARE), cell_shares(masks, grid)]).flatten(1).argmax(0)
+def _owners(shares: Tensor) -> Tensor:
+    """Which of N objects covers most of each cell, from 1; 0: none covers enough. Shares of quarters: (N, cells, 4)."""
+    return torch.cat([torch.full((1, shares.shape[1]), LEAST_SHARE), shares.mean(2)]).argmax(0)

@@ -9,6 +9,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 LEAST_SHARE = 0.125
 """What covers less of a cell is not shown by its token."""
+HALF = 0.5
+"""What covers as much of a quarter of a cell is there."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ class TokenGrids:
         if [height * width for height, width in grids] != tokens:
             raise ValueError(f"visual tokens form no grid: there are {tokens}, grids of {grids} were expected")
         return grids
+
+
+def quarter_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """How much of every quarter of every cell N masks (N, H, W) bool cover, (N, cells, 4) float32.
+
+    Cells and their quarters row by row.
+    """
+    rows, columns = grid
+    shares = cell_shares(masks, (2 * rows, 2 * columns)).unflatten(1, (rows, 2)).unflatten(3, (columns, 2))
+    return shares.transpose(2, 3).reshape(len(masks), rows * columns, 4)
 
 
 def cell_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:

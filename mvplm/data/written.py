@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from mvplm.data.collate import IGNORED
-from mvplm.data.token_grids import LEAST_SHARE, TokenGrids, cell_shares
+from mvplm.data.token_grids import HALF, TokenGrids, quarter_shares
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures.written import AskedBatch, WrittenBatch, WrittenSample
@@ -95,7 +95,7 @@ class WrittenCollate:
         )
 
     def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor:
-        """Whether each visual token of a batch shows what the first question asks for, (L,) bool."""
+        """Which quarters of each visual token's cell show what the first question asks for, (L, 4) bool."""
         assert self.grids is not None
         found = []
         for sample, grid in zip(samples, self.grids(inputs), strict=True):
@@ -105,7 +105,7 @@ class WrittenCollate:
                     f"image {sample.image_id}: {sample.form} does not tell where what is asked for can be seen; "
                     "leave such sources out, or set text_mask.looking to 0"
                 )
-            found.append(cell_shares(shown[None], grid).flatten() > LEAST_SHARE)
+            found.append(quarter_shares(shown[None], grid)[0] >= HALF)
         return torch.cat(found)
 
     def _joined(self, samples: list[WrittenSample], texts: "list[_Text]") -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ class CellBatch:
         words: (L, K) int64 ids of the words of what a token shows, -1 where there are fewer than K.
         shown: (L,) bool, False where a token shows none of the objects.
         boxes: (L, 4) XYXY in sides of the picture, steps: (L, 4) int64 on a ladder; zeros where nothing is shown.
+        quarters: (L, 4) bool, which quarters of its cell the shown object covers, row by row.
         image_ids: of the B pictures.
     """
 
@@ -42,6 +43,7 @@ class CellBatch:
     shown: Tensor
     boxes: Tensor
     steps: Tensor
+    quarters: Tensor
     image_ids: list[int | str]
     family: str = field(default="caption", init=False)
 
@@ -58,4 +60,5 @@ class CellBatch:
             shown=self.shown.to(device),
             boxes=self.boxes.to(device),
             steps=self.steps.to(device),
+            quarters=self.quarters.to(device),
         )

@@ -79,8 +79,8 @@ class WrittenBatch(_SampleBatch):
         inputs: ``input_ids`` (B, T), ``attention_mask`` (B, T), pictures.
         labels: (B, T) int64, the token where it is learned and -100 elsewhere; None with open answers.
         tail: so many last positions hold every label; a host integer.
-        asked: (L,) bool, whether a visual token shows what the first question asks for, all pictures after each other;
-            None where that is not needed.
+        asked: (L, 4) bool, which quarters of a visual token's cell show what the first question asks for, all pictures
+            after each other; None where that is not needed.
     """
 
     labels: Tensor | None

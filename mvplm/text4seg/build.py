@@ -20,6 +20,7 @@ from mvplm.models.adapters import AdapterSettings
 from mvplm.models.small import SmallSizes, small_model, small_processor, small_tokenizer
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
 from mvplm.models.text_mask.adapters import with_adapters
+from mvplm.models.text_mask.whole_pictures import attend_to_whole_pictures
 from mvplm.pretrained import shipped_folder
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES
@@ -91,6 +92,7 @@ def build_text_mask(config: Config, *, processor: Any = None, adapters: bool = T
 
 def assemble(model: nn.Module, processor: Any, *, config: Config, adapters: bool = True) -> TextMaskSystem:
     """The system around a model of ``AutoModelForImageTextToText`` and its processor; both get the tokens of masks."""
+    attend_to_whole_pictures(model)
     codec = build_codec(config)
     new = add_mask_tokens(model, processor.tokenizer, codec=codec)
     lora = config.text_mask.lora
@@ -180,7 +182,7 @@ def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixtur
     """The mixture of a run in which visual tokens learn what they show."""
     grids = TokenGrids.of(system.model.model.config)
     collate = CellCollate(system.collate(config).pictures, system.tokenizer, grids=grids)
-    mapper = CellMapper(system.tokenizer, ladder=Ladder(system.model.codec))
+    mapper = CellMapper(system.tokenizer, ladder=Ladder(system.model.codec), seed=config.train.seed)
     return mixture_of(config, lambda source, _: mapper, collate=collate)
 
 

@@ -9,7 +9,7 @@ from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
 
-TEACHERS = ("box.", "steps.", "asked.")
+TEACHERS = ("box.", "steps.", "quarters.", "asked.")
 """Weights in checkpoints that only training needs."""
 
 

@@ -1,5 +1,7 @@
 """Every visual token gets the object that covers its cell."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -43,6 +45,13 @@ def test_a_token_shows_what_covers_most_of_its_cell():
     assert batch.boxes[2].tolist() == [0, 0, 0, 0]
     assert batch.steps.tolist()[:3] == [[1, 2, 3, 4], [11, 12, 13, 14], [0, 0, 0, 0]]
     assert {"pixel_values", "image_grid_thw"} == set(batch.inputs)
+
+
+def test_quarters_are_those_that_the_shown_object_covers():
+    batch = collate()([sample(32, 48, (0, 0, 16, 9), (20, 8, 40, 30)), sample(16, 16)])
+    cells = batch.quarters[:6].reshape(2, 3, 2, 2).transpose(1, 2).reshape(4, 6).int().tolist()
+    assert cells == [[1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 1, 0], [0, 0, 1, 1, 1, 0], [0, 0, 0, 1, 1, 0]]
+    assert batch.quarters[6:].tolist() == [[False] * 4]
 
 
 def test_an_object_must_cover_an_eighth_of_a_cell():
@@ -89,6 +98,24 @@ def test_records_become_samples():
     assert made.steps.tolist() == [[1, 1, 3, 3]]
     assert made.masks.shape == (1, 8, 16) and int(made.masks.sum()) == 32
     assert made.image.shape == (3, 8, 16)
+
+
+def test_every_other_sample_is_mirrored_with_all_that_it_tells():
+    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)
+    pixels = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
+    mask = np.zeros((8, 16), bool)
+    mask[2:6, :4] = True
+    given = replace(record(), image=pixels, annotations=(Annotation((0, 2, 4, 6), 1, segmentation=encode_mask(mask)),))
+    samples = [mapper(given, epoch=epoch, index=3) for epoch in range(12)]
+    plain = torch.from_numpy(pixels).permute(2, 0, 1)
+    mirrored = [torch.equal(made.image, plain.flip(2)) for made in samples]
+    assert 2 <= sum(mirrored) <= 10
+    for made, turned in zip(samples, mirrored, strict=True):
+        assert torch.equal(made.image, plain.flip(2) if turned else plain)
+        assert torch.equal(made.masks[0], torch.from_numpy(mask[:, ::-1].copy() if turned else mask))
+        assert made.boxes.tolist() == [[0.75, 0.25, 1, 0.75] if turned else [0, 0.25, 0.25, 0.75]]
+        assert made.steps.tolist() == [[3, 1, 4, 3] if turned else [0, 1, 1, 3]]
+    assert torch.equal(mapper(given, epoch=5, index=3).image, samples[5].image)
 
 
 def test_records_without_names_or_masks_are_named():

@@ -54,6 +54,7 @@ def llava_model(tokenizer: Any, sizes: SmallSizes) -> nn.Module:
         image_seq_length=(sizes.image // TOKEN_SIDE) ** 2,
         vision_feature_layer=-1,
         tie_word_embeddings=True,
+        use_bidirectional_attention="vision" if sizes.picture_attention == "full" else None,
     )
     model: Any = AutoModelForImageTextToText.from_config(config)
     positions = model.model.vision_tower.embeddings.position_embeddings

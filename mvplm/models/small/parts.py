@@ -10,6 +10,7 @@ from torch import Tensor
 from mvplm.structures.choices import check_choice
 
 KINDS = ("qwen2_vl", "qwen3_vl", "llava")
+PICTURE_ATTENTION = ("causal", "full")
 END, PAD, ASK, TELL = "<|im_end|>", "<|endoftext|>", "<|ask|>", "<|tell|>"
 START, STOP, IMAGE, VIDEO = "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"
 SPECIAL = (END, PAD, ASK, TELL, START, STOP, IMAGE, VIDEO)
@@ -37,6 +38,7 @@ class SmallSizes:
         patch: side of a patch in pixels. merge: so many patches a side become one visual token.
         image: side in pixels for which positions are learned; other sizes are interpolated, and with "llava" pictures
             are resized to it.
+        picture_attention: "causal", or "full", with "llava": visual tokens see all of their picture.
     """
 
     kind: str = "qwen3_vl"
@@ -52,9 +54,13 @@ class SmallSizes:
     patch: int = 8
     merge: int = 2
     image: int = 192
+    picture_attention: str = "causal"
 
     def __post_init__(self) -> None:
         check_choice("kind of small model", self.kind, choices=KINDS)
+        check_choice("picture_attention", self.picture_attention, choices=PICTURE_ATTENTION)
+        if self.picture_attention == "full" and self.kind != "llava":
+            raise ValueError(f"picture_attention 'full' needs kind 'llava', got {self.kind!r}")
 
 
 def text_sizes(tokenizer: Any, sizes: SmallSizes) -> dict[str, Any]:

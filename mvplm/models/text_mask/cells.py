@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm
+from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
 from mvplm.models.text_mask.teaching import eyes_of, teach_only
 from mvplm.structures.cells import CellBatch
@@ -22,8 +22,8 @@ class CellTeacher(nn.Module):
     look, so nothing there is worth looking at. Here each visual token goes straight to the language model's output
     layer and is to give the words of the object that covers its cell, which also puts tokens and words into one space;
     linear layers of their own, left out of saved models, give the object's box, as numbers and as steps of the ladder
-    on which answers spell it: what one layer can tell, answers can look up. Source: ours, after dense one-stage
-    detectors (FCOS, arXiv 1904.01355).
+    on which answers spell it, and the quarters of the cell that the object covers: what one layer can tell, answers can
+    look up. Source: ours, after dense one-stage detectors (FCOS, arXiv 1904.01355).
 
     Two things keep the language model teachable afterwards. The choice is among the words of the batch, or all other
     words would be pushed in one direction until they are hardly told apart. And tokens are kept as large as words: what
@@ -41,6 +41,7 @@ class CellTeacher(nn.Module):
         width = int(self._head.weight.shape[1])
         self.box = nn.Linear(width, 4)
         self.steps = nn.Linear(width, 4 * steps)
+        self.quarters = nn.Linear(width, 4)
         teach_only(model, (*eyes_of(model), self._head))
 
     @property
@@ -48,10 +49,11 @@ class CellTeacher(nn.Module):
         return self.model.get_output_embeddings()
 
     def caption_loss(self, batch: CellBatch) -> Tensor:
-        """Mean cross-entropy to the words, which share the truth evenly, plus that of the boxes, plus that of sizes.
+        """Mean cross-entropy to the words, which share the truth evenly, plus that of boxes, quarters and sizes.
 
-        Boxes: five times the L1 distance of edges, plus the cross-entropy of the steps they fall on. Sizes: squared
-        logarithm of how many times the words' root mean square that of tokens is.
+        Boxes: five times the L1 distance of edges, plus the cross-entropy of the steps they fall on. Quarters: their
+        mean cross-entropy. Both where something is shown. Sizes: squared logarithm of how many times the words' root
+        mean square that of tokens is.
         """
         features = self._features(batch)
         tokens = rms_norm(features, features.shape[-1:])
@@ -63,10 +65,14 @@ class CellTeacher(nn.Module):
         weights = torch.where(batch.shown, 1.0, _NOTHING_WEIGHT)
         edges = _BOX_WEIGHT * (self.box(tokens).float() - batch.boxes).abs().mean(1)
         steps = self.steps(tokens).float().unflatten(1, (4, -1)).log_softmax(-1)
-        edges = (edges - steps.gather(2, batch.steps[..., None]).mean((1, 2))).masked_fill(~batch.shown, 0.0).sum()
+        edges = edges - steps.gather(2, batch.steps[..., None]).mean((1, 2))
+        covered = binary_cross_entropy_with_logits(
+            self.quarters(tokens).float(), batch.quarters.float(), reduction="none"
+        )
+        forms = (edges + covered.mean(1)).masked_fill(~batch.shown, 0.0).sum()
         shown = mean_over_processes(batch.shown.sum().float()).clamp(min=1)
         named = -(words * weights).sum() / mean_over_processes(weights.sum())
-        return named + edges / shown + self._size(features, spoken)
+        return named + forms / shown + self._size(features, spoken)
 
     def _size(self, features: Tensor, spoken: Tensor) -> Tensor:
         """How far tokens (L, C) are from the size of the words (V,) that are spoken."""

@@ -1,4 +1,4 @@
-"""A language model from scratch learns where to look: visual tokens say whether they show what is asked for."""
+"""A language model from scratch learns where to look: visual tokens say how much they show of what is asked for."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ class LookingTeacher(nn.Module):
     """Trains answers, and beside them a dense hint where they come from.
 
     An answer alone teaches a language model little about where to look: a few digits for a whole picture. With the
-    question in front of the picture each visual token can already tell whether it shows what is asked for, and is
-    taught to, half way through the layers: what only the last one knows, no answer can look up. A linear layer does so,
-    which is left out of saved models. Source: ours, after segmentation heads on conditioned features.
+    question in front of the picture each visual token can already tell which quarters of its cell show what is asked
+    for, and is taught to, half way through the layers: what only the last one knows, no answer can look up. A linear
+    layer does so, which is left out of saved models. Source: ours, after segmentation heads on conditioned features.
 
     Args:
         model: of ``AutoModelForImageTextToText``, or one with adapters.
@@ -37,7 +37,7 @@ class LookingTeacher(nn.Module):
     def __init__(self, model: nn.Module, *, image_id: int, weight: float = 1.0, answers: bool = True) -> None:
         super().__init__()
         self.model: Any = model
-        self.asked = nn.Linear(int(self.model.get_output_embeddings().weight.shape[1]), 1)
+        self.asked = nn.Linear(int(self.model.get_output_embeddings().weight.shape[1]), 4)
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
@@ -58,7 +58,7 @@ class LookingTeacher(nn.Module):
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the answers plus ``weight`` times that of the visual tokens.
 
-        Tokens that show nothing of what is asked for count a fifth. Without ``answers`` the second part alone.
+        Quarters that show nothing of what is asked for count a fifth. Without ``answers`` the second part alone.
 
         Raises:
             ValueError: a batch with open answers, or one that does not tell what visual tokens show.
@@ -71,10 +71,10 @@ class LookingTeacher(nn.Module):
         return loss_of_output(output, batch) + self.weight * self._hint(output.hidden_states[self._half], batch)
 
     def _hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
-        """Mean cross-entropy of visual tokens, from states (B, T, C) half way."""
+        """Mean cross-entropy of the quarters of visual tokens, from states (B, T, C) half way."""
         assert batch.asked is not None, "was looked at before"
         states = states[batch.inputs["input_ids"] == self.image_id]
-        scores = self.asked(rms_norm(states, states.shape[-1:])).float()[:, 0]
+        scores = self.asked(rms_norm(states, states.shape[-1:])).float()
         weights = torch.where(batch.asked, 1.0, _OTHERS_WEIGHT)
         hint = binary_cross_entropy_with_logits(scores, batch.asked.float(), weights, reduction="sum")
         return hint / mean_over_processes(weights.sum())

@@ -20,7 +20,7 @@ def batch(family: str = "qwen3_vl") -> CellBatch:
     words = torch.tensor([[3, 4], [5, -1], [6, -1], [3, 5]]).repeat(length // 4, 1)
     shown = torch.tensor([True, True, False, True]).repeat(length // 4)
     boxes = torch.rand(length, 4, generator=torch.Generator().manual_seed(0))
-    return CellBatch(inputs, words, shown, boxes, (8 * boxes).round().long(), [1])
+    return CellBatch(inputs, words, shown, boxes, (8 * boxes).round().long(), boxes > 0.5, [1])
 
 
 def teacher_of(family: str = "qwen3_vl") -> CellTeacher:
@@ -35,7 +35,8 @@ def test_the_loss_is_that_of_a_loop(family: str):
         features = teacher.model.get_image_features(**given.inputs).pooler_output
         rows = torch.cat([part.flatten(0, -2) for part in features])
         words, weights, edges = 0.0, 0.0, []
-        for row, ids, shown, box, at in zip(rows, given.words, given.shown, given.boxes, given.steps, strict=True):
+        truth = (given.words, given.shown, given.boxes, given.steps, given.quarters)
+        for row, ids, shown, box, at, quarters in zip(rows, *truth, strict=True):
             unit = row / (row.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
             told = [i for i in ids.tolist() if i >= 0]
             weight = 1.0 if shown else 0.3
@@ -46,7 +47,9 @@ def test_the_loss_is_that_of_a_loop(family: str):
             if shown:
                 steps = log_softmax(teacher.steps(unit).reshape(4, 9), 1)
                 spelled = sum(float(steps[edge, step]) for edge, step in enumerate(at.tolist())) / 4
-                edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled)
+                sure = torch.sigmoid(teacher.quarters(unit))
+                covered = float(torch.where(quarters, sure, 1 - sure).log().mean())
+                edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled - covered)
         table = teacher.model.get_input_embeddings().weight[spoken]
         size = float((rows.pow(2).mean().sqrt() / table.pow(2).mean().sqrt()).log() ** 2)
         expected = words / weights + sum(edges) / len(edges) + size

@@ -59,8 +59,8 @@ def test_tokens_of_covered_cells_are_asked_for(family: str):
     batch = question_first(text_mask_parts(family))([sample(seed=1), sample()])
     per_picture = len(batch.asked) // 2
     side = round(per_picture**0.5)
-    grid = batch.asked[:per_picture].reshape(side, side)
-    assert grid[: side // 2, : side // 2].all() and int(grid.sum()) == (side // 2) ** 2
+    grid = batch.asked[:per_picture].reshape(side, side, 2, 2).transpose(1, 2).reshape(2 * side, 2 * side)
+    assert grid[:side, :side].all() and int(grid.sum()) == side**2
     assert not batch.asked[per_picture:].any()
     assert batch.to("cpu").asked is not None
 
@@ -80,10 +80,9 @@ def test_the_loss_is_that_of_a_loop(family: str):
                 if token != teacher.image_id:
                     continue
                 unit = state / (state.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
-                sure = float(torch.sigmoid(teacher.asked(unit))[0])
-                asked = bool(batch.asked[place])
-                hint -= float(torch.tensor(sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
-                weights += 1.0 if asked else 0.2
+                for sure, asked in zip(torch.sigmoid(teacher.asked(unit)), batch.asked[place].tolist(), strict=True):
+                    hint -= float((sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
+                    weights += 1.0 if asked else 0.2
                 place += 1
         expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights
         assert place == len(batch.asked)
