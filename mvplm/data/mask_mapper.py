@@ -12,7 +12,8 @@ from mvplm.prompts.mask_tasks import TEMPLATES, wording_of
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.written import Turn, WrittenSample
-from mvplm.textmask import Codec, IsdCodec
+from mvplm.textmask import BsdCodec, Codec, IsdCodec
+from mvplm.textmask.pen import pen_places
 from mvplm.textmask.pieces import spell_ids
 
 
@@ -28,7 +29,8 @@ class MaskTextMapper:
         wordings: so many wordings are used in training; evaluation uses the first.
         max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
         seed: base of all draws.
-        shows: tell where what is asked for can be seen, too. answers: tell answers; False leaves them open.
+        shows: tell where what is asked for can be seen, too, and where the pen stands in answers of bricks.
+        answers: tell answers; False leaves them open.
 
     Attributes:
         vanished: targets left out so far because nothing of them is seen on the grid.
@@ -106,7 +108,13 @@ class MaskTextMapper:
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
         shown = torch.from_numpy(made.masks.any(0)) if self.shows and made.masks is not None else None
-        return Turn(made.question, answer, made.names, shown)
+        return Turn(made.question, answer, made.names, shown, self._pens(answer))
+
+    def _pens(self, answer: tuple[int, ...] | None) -> Tensor | None:
+        codec = self.maker.codec
+        if answer is None or not self.shows or not isinstance(codec, BsdCodec) or not codec.bricks or codec.canvas:
+            return None
+        return torch.from_numpy(pen_places(list(answer), self.tokenizer))
 
     def ask(self, record: Record, *, rng: random.Random, expression: int | None) -> AnsweredQuestion:
         """One question and its answer as text."""

@@ -25,7 +25,8 @@ class WrittenCollate:
         processor: Hugging Face processor. tokenizer: its tokenizer, plain. frame: of its chat template.
         options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
         opening: id that begins a picture, in front of which the first question is put as well; None: only behind.
-        grids: of visual tokens, to tell in training whether they show what is asked for; None: nothing learns that.
+        grids: of visual tokens, to tell in training what they show of what is asked for, and where pens stand; None:
+            nothing learns that.
         whole: questions with open answers, too, become whole rows; otherwise pictures they share are there once.
     """
 
@@ -86,12 +87,15 @@ class WrittenCollate:
         labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
         longest = inputs["input_ids"].shape[1]
         learned = samples[0].turns[-1].answer is not None
+        hints = learned and self.grids is not None
+        pens = [torch.tensor(text.pens, dtype=torch.int64) for text in texts]
         return WrittenBatch(
             inputs,
             samples,
             _pad_left(labels, longest, fill=IGNORED) if learned else None,
             max(map(len, labels)),
-            self._shown(samples, inputs) if learned and self.grids is not None else None,
+            self._shown(samples, inputs) if hints else None,
+            _pad_left(pens, longest, fill=-1) if hints else None,
         )
 
     def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor:
@@ -166,7 +170,7 @@ class WrittenCollate:
                 text.add(self.frame.between)
             text.add([*self.tokenizer.encode(turn.question), *self.frame.after])
             if turn.answer is not None:
-                text.add([*turn.answer, self.frame.end], learned=True)
+                text.add([*turn.answer, self.frame.end], learned=True, pens=turn.pens)
         return text
 
 
@@ -180,19 +184,22 @@ class _Lead:
 
 @dataclass
 class _Text:
-    """Ids and, in lock-step, what is learned of them."""
+    """Ids and, in lock-step, what is learned of them, and where the pen stands behind them."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
+    pens: list[list[int]] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], *, learned: bool = False) -> None:
+    def add(self, ids: Sequence[int], *, learned: bool = False, pens: Tensor | None = None) -> None:
+        told = [] if pens is None else pens.tolist()
         self.ids += ids
         self.labels += ids if learned else [IGNORED] * len(ids)
+        self.pens += [*told, *[[-1, -1]] * (len(ids) - len(told))]
 
 
 def _pad_left(rows: Sequence[Tensor], length: int, *, fill: int) -> Tensor:
-    """Rows (T_i,) as (B, length)."""
-    out = torch.full((len(rows), length), fill, dtype=rows[0].dtype)
+    """Rows (T_i, ...) as (B, length, ...)."""
+    out = torch.full((len(rows), length, *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
     for row, values in zip(out, rows, strict=True):
         if len(values):
             row[-len(values) :] = values

@@ -14,12 +14,15 @@ class Turn:
     Attributes:
         names: what is asked for: names of classes, the one expression, or nothing.
         shown: (H, W) bool, where what is asked for can be seen; None where that is not needed, or not known.
+        pens: (K, 2) int64, column and row of the pen behind each token of the answer, -1 outside of masks, see
+            :func:`mvplm.textmask.pen.pen_places`; None as well.
     """
 
     question: str
     answer: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
     shown: Tensor | None = field(default=None, compare=False, repr=False)
+    pens: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -81,17 +84,21 @@ class WrittenBatch(_SampleBatch):
         tail: so many last positions hold every label; a host integer.
         asked: (L, 4) bool, which quarters of a visual token's cell show what the first question asks for, all pictures
             after each other; None where that is not needed.
+        pens: (B, T, 2) int64, column and row of the pen behind each token, -1 outside of masks; None as well.
     """
 
     labels: Tensor | None
     tail: int
     asked: Tensor | None = None
+    pens: Tensor | None = None
     family: str = field(default="caption", init=False)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        labels, asked = (None if value is None else value.to(device) for value in (self.labels, self.asked))
-        return replace(self, inputs=self._moved(device), labels=labels, asked=asked)
+        labels, asked, pens = (
+            None if value is None else value.to(device) for value in (self.labels, self.asked, self.pens)
+        )
+        return replace(self, inputs=self._moved(device), labels=labels, asked=asked, pens=pens)
 
 
 @dataclass
