@@ -77,12 +77,13 @@ class TextMaskConfig(Section):
         dtype: of the weights of ``base``: "fp32", or "bf16", half the memory, where adapters are trained.
         learns: "answers"; or "cells": what each visual token shows, so that a vision encoder from scratch learns to see
             before its language model learns to answer; sources then need masks and lists of names; or "asked":
-            whether each visual token shows what is asked for, see ``looking``, and nothing else.
+            what visual tokens show of what is asked for, see ``looking``, and nothing else.
         prompt_order: "image_first" (published; a picture is read once for any number of questions), or "text_first":
             the first question stands in front of the picture as well, which is then read for each question, with it in
             mind.
-        looking: weight of a hint in training, with "text_first": each visual token says whether it shows what is asked
-            for. Small models from scratch hardly learn to look without it.
+        looking: weight of hints in training, with "text_first": each visual token says which quarters of its cell show
+            what is asked for, each token of a mask of bricks where on the picture the next one begins. Small models
+            from scratch hardly learn to look without them.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -105,5 +106,5 @@ class TextMaskConfig(Section):
 
     @property
     def hints(self) -> bool:
-        """Whether visual tokens learn whether they show what is asked for."""
+        """Whether visual tokens learn what they show of what is asked for."""
         return self.learns == "asked" or self.looking > 0
