@@ -82,8 +82,8 @@ class TextMaskConfig(Section):
             the first question stands in front of the picture as well, which is then read for each question, with it in
             mind.
         looking: weight of hints in training, with "text_first": each visual token says which quarters of its cell show
-            what is asked for, each token of a mask of bricks where on the picture the next one begins. Small models
-            from scratch hardly learn to look without them.
+            what is asked for, without which small models from scratch hardly learn to look, and each token of a mask of
+            bricks where on the picture the next one begins.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 

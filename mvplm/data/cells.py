@@ -49,7 +49,7 @@ class Ladder:
 
 
 class CellMapper:
-    """Makes samples of records with masks and a list of names; every other one is mirrored. Source: ours.
+    """Makes samples of records with masks and a list of names, half of them mirrored. Source: ours.
 
     The random generator of a sample is seeded by (seed, epoch, index) alone.
 
@@ -119,13 +119,18 @@ class CellCollate:
             words.append(torch.tensor(known)[owner])
             boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
             steps.append(torch.cat([sample.steps.new_zeros(1, 4), sample.steps])[owner])
-            covered = torch.cat([torch.zeros_like(share[:1]), share]) if len(share) else torch.zeros(1, len(owner), 4)
+            covered = torch.cat([share.new_zeros(1, *share.shape[1:]), share])
             quarters.append(covered[owner, torch.arange(len(owner))] >= HALF)
         inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
-        shown = torch.cat(owners) > 0
-        image_ids = [sample.image_id for sample in samples]
-        seen = (torch.cat(words), shown, torch.cat(boxes), torch.cat(steps), torch.cat(quarters))
-        return CellBatch(inputs, *seen, image_ids)
+        return CellBatch(
+            inputs,
+            words=torch.cat(words),
+            shown=torch.cat(owners) > 0,
+            boxes=torch.cat(boxes),
+            steps=torch.cat(steps),
+            quarters=torch.cat(quarters),
+            image_ids=[sample.image_id for sample in samples],
+        )
 
 
 def _owners(shares: Tensor) -> Tensor:

@@ -52,10 +52,7 @@ def quarter_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     Cells and their quarters row by row.
     """
     rows, columns = grid
-    shares = cell_shares(masks, (2 * rows, 2 * columns)).unflatten(1, (rows, 2)).unflatten(3, (columns, 2))
-    return shares.transpose(2, 3).reshape(len(masks), rows * columns, 4)
-
-
-def cell_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """How much of every cell N masks (N, H, W) bool cover, (N, rows, columns) float32."""
-    return adaptive_avg_pool2d(masks.float(), grid) if len(masks) else torch.zeros(0, *grid)
+    if not len(masks):
+        return torch.zeros(0, rows * columns, 4)
+    shares = adaptive_avg_pool2d(masks.float(), (2 * rows, 2 * columns))
+    return shares.unflatten(1, (rows, 2)).unflatten(3, (columns, 2)).transpose(2, 3).reshape(len(masks), -1, 4)

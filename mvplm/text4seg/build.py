@@ -18,9 +18,9 @@ from mvplm.data.token_grids import TokenGrids
 from mvplm.data.written import WrittenCollate
 from mvplm.models.adapters import AdapterSettings
 from mvplm.models.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.models.small.whole_pictures import attend_to_whole_pictures
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
 from mvplm.models.text_mask.adapters import with_adapters
-from mvplm.models.text_mask.whole_pictures import attend_to_whole_pictures
 from mvplm.pretrained import shipped_folder
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES

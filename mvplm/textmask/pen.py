@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from mvplm.textmask.answer import TAGS
 from mvplm.textmask.bricks import LENGTH, ROW_BREAK
 from mvplm.textmask.items import TAG, TEXT, cut_ids
+from mvplm.textmask.parse_bsd import BOX, SEG
 
-_REF, _REF_END, _BOX, _BOX_END, _SEG, _SEG_END = range(TAG, TAG + len(TAGS))
 _EDGES = 4
 
 
@@ -27,18 +26,15 @@ def pen_places(ids: list[int], tokenizer: Any) -> np.ndarray:
     pen: list[int] | None = None
     inside = TEXT
     for code, text, end in zip(items.codes.tolist(), items.texts, items.ends[1:].tolist(), strict=True):
-        if code == TEXT and inside == _BOX:
+        if code == TEXT and inside == BOX:
             box = [int(number) for number in re.findall("[0-9]+", text)]
-        if code == _SEG and len(box) == _EDGES:
-            pen = box[:2]
-        elif code >= TAG:
-            pen = None
+        if code >= TAG:
+            inside = code
+            pen = box[:2] if code == SEG and len(box) == _EDGES else None
         elif pen is not None and code == ROW_BREAK:
             pen = [box[0], pen[1] + 1]
         elif pen is not None and code != TEXT:
             pen = [pen[0] + int(LENGTH[code]), pen[1]]
-        if code >= TAG:
-            inside = code
         if pen is not None:
             places[end - 1] = pen
     return places

@@ -100,7 +100,7 @@ def test_records_become_samples():
     assert made.image.shape == (3, 8, 16)
 
 
-def test_every_other_sample_is_mirrored_with_all_that_it_tells():
+def test_half_of_the_samples_are_mirrored_with_all_that_they_tell():
     mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)
     pixels = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
     mask = np.zeros((8, 16), bool)

@@ -172,6 +172,18 @@ def test_scenes_give_answers_of_every_kind():
     assert statuses == {"ok", "no_target"}
 
 
+@pytest.mark.parametrize(
+    ("name", "shows", "told"), [("bsd_bricks", True, True), ("bsd_bricks", False, False), ("canvas", True, False)]
+)
+def test_pens_are_told_where_hints_are_learned_and_bricks_stand_on_the_picture(name: str, shows: bool, told: bool):
+    codec = get_codec(name, grid=16)
+    turn = mapper("refer.general", codec=codec, shows=shows)(TWO, expression=1).turns[0]
+    assert (turn.pens is not None) == told
+    if told:
+        assert turn.pens.shape == (len(turn.answer), 2)
+        assert turn.pens[turn.pens[:, 0] >= 0][0].tolist() == [0, 0], "the cat stands in the corner"
+
+
 def test_boxes_need_a_codec_that_writes_them():
     with pytest.raises(ValueError, match="ground asks for boxes"):
         QuestionMaker(get_codec("isd_rrle"), "ground", training=True, answered=True)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mvplm.models.small.parts import IMAGE, SmallSizes, chat_template, sine_places, text_sizes
+from mvplm.models.small.whole_pictures import FULL
 
 TOKEN_SIDE = 16
 """Pixels a side of a visual token: the three stages of the ResNet see 4, 8 and 16."""
@@ -54,7 +55,7 @@ def llava_model(tokenizer: Any, sizes: SmallSizes) -> nn.Module:
         image_seq_length=(sizes.image // TOKEN_SIDE) ** 2,
         vision_feature_layer=-1,
         tie_word_embeddings=True,
-        use_bidirectional_attention="vision" if sizes.picture_attention == "full" else None,
+        use_bidirectional_attention=FULL if sizes.picture_attention == "full" else None,
     )
     model: Any = AutoModelForImageTextToText.from_config(config)
     positions = model.model.vision_tower.embeddings.position_embeddings

@@ -8,10 +8,10 @@ from oracles.small_vlms import picture
 
 from mvplm.data.written import WrittenCollate
 from mvplm.models.small import SmallSizes, small_model, small_processor, small_tokenizer
+from mvplm.models.small.whole_pictures import attend_to_whole_pictures, whole_picture_mask
 from mvplm.models.text_mask import add_mask_tokens
 from mvplm.models.text_mask.model import read_rows
 from mvplm.models.text_mask.pictures import read_pictures
-from mvplm.models.text_mask.whole_pictures import attend_to_whole_pictures, whole_picture_mask
 from mvplm.models.text_mask.writing import WritingLimits, write
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer

@@ -48,7 +48,8 @@ def _with_whole_pictures(inner: nn.Module, *call: Any) -> Any:
     args, kwargs = call
     if kwargs.get("pixel_values") is None:
         return None
-    config: Any = inner.config
-    visual = kwargs["input_ids"] == config.image_token_id
-    mask = whole_picture_mask(kwargs["attention_mask"], visual, dtype=kwargs["pixel_values"].dtype)
+    model: Any = inner
+    visual = kwargs["input_ids"] == model.config.image_token_id
+    # Pictures may come in another type than the weights, and attention takes a mask of their type alone.
+    mask = whole_picture_mask(kwargs["attention_mask"], visual, dtype=model.dtype)
     return args, {**kwargs, "attention_mask": mask}
