@@ -67,6 +67,10 @@ class TextMaskConfig(Section):
         small: its sizes.
         codec: how masks are spelled. grid: cells a side of the picture or, with "canvas", of every mask; 0: the
             codec's own. up: from cells to pixels.
+        bins: steps of a side of the picture in which "canvas" tells boxes. row_sep: between rows of masks in boxes a
+            "line" feed or "none"; "auto" takes the codec's own.
+        whole_numbers: coordinates are tokens of their own, as far as the tokenizer has them (that of ``small`` then
+            does), not single digits.
         processor: more arguments of the processor for pictures, such as ``{min_pixels: 614656}``.
         wordings: so many of the three wordings of a question are used in training.
         max_length: most ids of the questions and answers of a sample.
@@ -81,9 +85,8 @@ class TextMaskConfig(Section):
         prompt_order: "image_first" (published; a picture is read once for any number of questions), or "text_first":
             the first question stands in front of the picture as well, which is then read for each question, with it in
             mind.
-        looking: weight of hints in training, with "text_first": each visual token says which quarters of its cell show
-            what is asked for, without which small models from scratch hardly learn to look, and each token of a mask of
-            bricks where on the picture the next one begins.
+        looking: weight of a hint in training, with "text_first": each visual token says which quarters of its cell show
+            what is asked for, without which small models from scratch hardly learn to look.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -92,6 +95,9 @@ class TextMaskConfig(Section):
     codec: str = setting("bsd_bricks", choices=CODECS)
     grid: int = setting(0, low=0, high=256)
     up: str = setting("auto", choices=("auto", "bilinear", "nearest"))
+    bins: int = setting(1000, low=2, high=1000)
+    row_sep: str = setting("auto", choices=("auto", "line", "none"))
+    whole_numbers: bool = False
     processor: dict[str, Any] = field(default_factory=dict)
     wordings: int = setting(3, low=1, high=3)
     max_length: int = setting(4096, low=32)

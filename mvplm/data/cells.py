@@ -21,29 +21,30 @@ from mvplm.textmask.runs import tight_boxes
 NOTHING = "background"
 """Word for tokens that show no object."""
 _TENTHS = 10
+_MOST_STEPS = 256
 _MIRRORED = 0.5
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """How the edges of boxes are spelled: by a box-wise codec in cells, otherwise in tenths, which are first digits."""
+    """How the edges of boxes are spelled: by a box-wise codec in its steps, if few; otherwise tenths, first digits."""
 
     codec: Codec
 
     @property
     def steps(self) -> int:
         """Number of steps."""
-        return 1 + (max(self.codec.limit) if self._in_cells else _TENTHS)
+        return 1 + (max(self.codec.limit) if self._in_steps else _TENTHS)
 
     @property
-    def _in_cells(self) -> bool:
-        return isinstance(self.codec, BsdCodec) and not self.codec.canvas
+    def _in_steps(self) -> bool:
+        return isinstance(self.codec, BsdCodec) and max(self.codec.limit) <= _MOST_STEPS
 
     def __call__(self, masks: np.ndarray) -> Tensor:
         """Steps (N, 4) int64 of the boxes of masks bool (N, H, W), none of them empty."""
         if isinstance(self.codec, BsdCodec):
             boxes = self.codec.spelled_boxes(masks)
-            return torch.from_numpy(boxes if self._in_cells else _TENTHS * boxes // max(self.codec.limit))
+            return torch.from_numpy(boxes if self._in_steps else _TENTHS * boxes // max(self.codec.limit))
         sides = np.array([masks.shape[2], masks.shape[1]] * 2)
         return torch.from_numpy(_TENTHS * tight_boxes(masks) // sides)
 

@@ -12,9 +12,7 @@ from mvplm.prompts.mask_tasks import TEMPLATES, wording_of
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.written import Turn, WrittenSample
-from mvplm.textmask import BsdCodec, Codec, IsdCodec
-from mvplm.textmask.pen import pen_places
-from mvplm.textmask.pieces import spell_ids
+from mvplm.textmask import Codec, IsdCodec
 
 
 class MaskTextMapper:
@@ -29,8 +27,8 @@ class MaskTextMapper:
         wordings: so many wordings are used in training; evaluation uses the first.
         max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
         seed: base of all draws.
-        shows: tell where what is asked for can be seen, too, and where the pen stands in answers of bricks.
-        answers: tell answers; False leaves them open.
+        shows: tell where what is asked for can be seen, too. answers: tell answers; False leaves them open.
+        apart: several questions become a sample each, which share the picture.
 
     Attributes:
         vanished: targets left out so far because nothing of them is seen on the grid.
@@ -47,6 +45,7 @@ class MaskTextMapper:
         seed: int = 0,
         shows: bool = False,
         answers: bool = True,
+        apart: bool = False,
     ) -> None:
         self.maker = maker
         self.tokenizer = tokenizer
@@ -56,6 +55,7 @@ class MaskTextMapper:
         self.seed = seed
         self.shows = shows
         self.answers = answers
+        self.apart = apart
         self.vanished = 0
 
     def __call__(
@@ -72,18 +72,20 @@ class MaskTextMapper:
         return self._sample(record, [self.turn(record, rng=rng, expression=expression)])
 
     def several(self, record: Record, *, epoch: int = 0, index: int = 0, count: int) -> list[WrittenSample]:
-        """One sample with up to ``count`` questions about the picture, one after the other; with open answers, one.
+        """Samples with up to ``count`` questions about the picture.
+
+        They follow each other in one sample, with open answers only one; or, ``apart``, have a sample each.
 
         Raises:
             ValueError: no question fits; the message is that of the first.
         """
-        count = count if self.answers else 1
+        count = count if self.answers or self.apart else 1
         rng = random.Random(f"{self.seed}-{epoch}-{index}-several")
         fitting = self.maker.places(record)
         chosen: list[int | None] = [*rng.sample(fitting, min(count, len(fitting)))] if fitting else [None] * count
         turns: list[Turn] = []
         first: ValueError | None = None
-        room = self.max_length
+        room = self.max_length * (count if self.apart else 1)
         for expression in chosen:
             try:
                 turn = self.turn(record, rng=rng, expression=expression)
@@ -96,7 +98,9 @@ class MaskTextMapper:
                 room -= size
         if not turns:
             raise first or ValueError(f"image {record.image_id}: no question fits into {self.max_length} ids")
-        return [self._sample(record, turns)]
+        picture = picture_of(record)
+        samples = [(turn,) for turn in turns] if self.apart else [tuple(turns)]
+        return [WrittenSample(picture, record.image_id, self.maker.form, part) for part in samples]
 
     def turn(self, record: Record, *, rng: random.Random, expression: int | None) -> Turn:
         """One question with the ids of its answer where it is told."""
@@ -108,13 +112,7 @@ class MaskTextMapper:
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
         shown = torch.from_numpy(made.masks.any(0)) if self.shows and made.masks is not None else None
-        return Turn(made.question, answer, made.names, shown, self._pens(answer))
-
-    def _pens(self, answer: tuple[int, ...] | None) -> Tensor | None:
-        codec = self.maker.codec
-        if answer is None or not self.shows or not isinstance(codec, BsdCodec) or not codec.bricks or codec.canvas:
-            return None
-        return torch.from_numpy(pen_places(list(answer), self.tokenizer))
+        return Turn(made.question, answer, made.names, shown)
 
     def ask(self, record: Record, *, rng: random.Random, expression: int | None) -> AnsweredQuestion:
         """One question and its answer as text."""
@@ -132,7 +130,7 @@ def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:
     """Ids of an answer, spelled as the codec reads them."""
     if isinstance(codec, IsdCodec):
         return list(tokenizer.encode(text, add_special_tokens=False))
-    return spell_ids(text, tokenizer, bricks=codec.bricks)
+    return codec.spell(text, tokenizer)
 
 
 def picture_of(record: Record) -> Tensor:

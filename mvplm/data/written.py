@@ -12,7 +12,7 @@ from mvplm.data.collate import IGNORED
 from mvplm.data.token_grids import HALF, TokenGrids, quarter_shares
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
-from mvplm.structures.written import AskedBatch, WrittenBatch, WrittenSample
+from mvplm.structures.written import PICTURE_ROWS, AskedBatch, WrittenBatch, WrittenSample
 
 
 class WrittenCollate:
@@ -25,8 +25,8 @@ class WrittenCollate:
         processor: Hugging Face processor. tokenizer: its tokenizer, plain. frame: of its chat template.
         options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
         opening: id that begins a picture, in front of which the first question is put as well; None: only behind.
-        grids: of visual tokens, to tell in training what they show of what is asked for, and where pens stand; None:
-            nothing learns that.
+        grids: of visual tokens, to tell in training what they show of what is asked for; None: nothing learns that.
+        shares: the model takes a picture once that several rows show, see ``mvplm.models.text_mask.sharing``.
         whole: questions with open answers, too, become whole rows; otherwise pictures they share are there once.
     """
 
@@ -40,6 +40,7 @@ class WrittenCollate:
         opening: int | None = None,
         whole: bool = False,
         grids: TokenGrids | None = None,
+        shares: bool = False,
     ) -> None:
         self.processor = processor
         self.tokenizer = tokenizer
@@ -48,6 +49,7 @@ class WrittenCollate:
         self.opening = opening
         self.whole = whole
         self.grids = grids
+        self.shares = shares
 
     def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch | AskedBatch:
         """The batch of B samples: with answers to learn from, or with questions to answer.
@@ -87,15 +89,12 @@ class WrittenCollate:
         labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
         longest = inputs["input_ids"].shape[1]
         learned = samples[0].turns[-1].answer is not None
-        hints = learned and self.grids is not None
-        pens = [torch.tensor(text.pens, dtype=torch.int64) for text in texts]
         return WrittenBatch(
             inputs,
             samples,
             _pad_left(labels, longest, fill=IGNORED) if learned else None,
             max(map(len, labels)),
-            self._shown(samples, inputs) if hints else None,
-            _pad_left(pens, longest, fill=-1) if hints else None,
+            self._shown(samples, inputs) if learned and self.grids is not None else None,
         )
 
     def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor:
@@ -114,7 +113,7 @@ class WrittenCollate:
 
     def _joined(self, samples: list[WrittenSample], texts: "list[_Text]") -> dict[str, Tensor]:
         """Arguments of the model: pictures, what is in front of them, and texts behind, padded on the left."""
-        inputs = self.pictures([sample.image for sample in samples])
+        inputs = self._pictures_of(samples)
         given = inputs["attention_mask"].bool()
         leads = [self._lead(sample, inputs["input_ids"][row][given[row]]) for row, sample in enumerate(samples)]
         longest = max(
@@ -143,6 +142,17 @@ class WrittenCollate:
         }
         return {**inputs, **padded}
 
+    def _pictures_of(self, samples: list[WrittenSample]) -> dict[str, Tensor]:
+        """Arguments of the model for the pictures of samples; where it can share, those they share are there once."""
+        first = {id(sample.image): sample.image for sample in samples}
+        if not self.shares or len(first) == len(samples):
+            return self.pictures([sample.image for sample in samples])
+        places = list(first)
+        rows = torch.tensor([places.index(id(sample.image)) for sample in samples])
+        found = self.pictures(list(first.values()))
+        alike = {name: value if name == "pixel_values" else value[rows] for name, value in found.items()}
+        return {**alike, PICTURE_ROWS: rows}
+
     def pictures(self, images: Sequence[Tensor]) -> dict[str, Tensor]:
         """Arguments of the model for images, uint8 (3, H, W), and the text before the questions, padded on the left."""
         found = self.processor(
@@ -170,7 +180,7 @@ class WrittenCollate:
                 text.add(self.frame.between)
             text.add([*self.tokenizer.encode(turn.question), *self.frame.after])
             if turn.answer is not None:
-                text.add([*turn.answer, self.frame.end], learned=True, pens=turn.pens)
+                text.add([*turn.answer, self.frame.end], learned=True)
         return text
 
 
@@ -184,22 +194,19 @@ class _Lead:
 
 @dataclass
 class _Text:
-    """Ids and, in lock-step, what is learned of them, and where the pen stands behind them."""
+    """Ids and, in lock-step, what is learned of them."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    pens: list[list[int]] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], *, learned: bool = False, pens: Tensor | None = None) -> None:
-        told = [] if pens is None else pens.tolist()
+    def add(self, ids: Sequence[int], *, learned: bool = False) -> None:
         self.ids += ids
         self.labels += ids if learned else [IGNORED] * len(ids)
-        self.pens += [*told, *[[-1, -1]] * (len(ids) - len(told))]
 
 
 def _pad_left(rows: Sequence[Tensor], length: int, *, fill: int) -> Tensor:
-    """Rows (T_i, ...) as (B, length, ...)."""
-    out = torch.full((len(rows), length, *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
+    """Rows (T_i,) as (B, length)."""
+    out = torch.full((len(rows), length), fill, dtype=rows[0].dtype)
     for row, values in zip(out, rows, strict=True):
         if len(values):
             row[-len(values) :] = values

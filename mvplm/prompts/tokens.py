@@ -209,22 +209,21 @@ def train_scenes_tokenizer(
     return PromptTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=END_TOKEN), controls=controls)
 
 
-def byte_level_bpe(
-    texts: Iterable[str], *, vocab_size: int, specials: Sequence[str], single_digits: bool = False
-) -> Any:
+def byte_level_bpe(texts: Iterable[str], *, vocab_size: int, specials: Sequence[str], digits: str = "text") -> Any:
     """A byte-level BPE of ``tokenizers``, trained on texts; any other text still encodes.
 
     Args:
         texts: what to train on; the same texts give the same tokens.
         vocab_size: number of ids, the 256 bytes and the special tokens included.
-        specials: special tokens, which get the first ids. single_digits: every digit is a token of its own.
+        specials: special tokens, which get the first ids. digits: "text" like any other, every one a token of its own
+            ("single"), or apart from what is around them ("runs").
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     backend = Tokenizer(models.BPE())
     bytes_ = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, bytes_]) if single_digits else bytes_
+    apart = pre_tokenizers.Digits(individual_digits=digits == "single")
+    backend.pre_tokenizer = bytes_ if digits == "text" else pre_tokenizers.Sequence([apart, bytes_])
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,

@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+PICTURE_ROWS = "picture_rows"
+"""Argument of models that take a picture once for all rows that show it: (B,) int64, the picture of every row."""
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -14,15 +17,12 @@ class Turn:
     Attributes:
         names: what is asked for: names of classes, the one expression, or nothing.
         shown: (H, W) bool, where what is asked for can be seen; None where that is not needed, or not known.
-        pens: (K, 2) int64, column and row of the pen behind each token of the answer, -1 outside of masks, see
-            :func:`mvplm.textmask.pen.pen_places`; None as well.
     """
 
     question: str
     answer: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
     shown: Tensor | None = field(default=None, compare=False, repr=False)
-    pens: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -84,21 +84,17 @@ class WrittenBatch(_SampleBatch):
         tail: so many last positions hold every label; a host integer.
         asked: (L, 4) bool, which quarters of a visual token's cell show what the first question asks for, all pictures
             after each other; None where that is not needed.
-        pens: (B, T, 2) int64, column and row of the pen behind each token, -1 outside of masks; None as well.
     """
 
     labels: Tensor | None
     tail: int
     asked: Tensor | None = None
-    pens: Tensor | None = None
     family: str = field(default="caption", init=False)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        labels, asked, pens = (
-            None if value is None else value.to(device) for value in (self.labels, self.asked, self.pens)
-        )
-        return replace(self, inputs=self._moved(device), labels=labels, asked=asked, pens=pens)
+        labels, asked = (None if value is None else value.to(device) for value in (self.labels, self.asked))
+        return replace(self, inputs=self._moved(device), labels=labels, asked=asked)
 
 
 @dataclass

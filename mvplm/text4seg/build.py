@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mvplm.build_training import mixture_of
-from mvplm.config import Config, SmallVlmConfig
+from mvplm.config import Config
 from mvplm.data.cells import CellCollate, CellMapper, Ladder
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
@@ -21,13 +21,16 @@ from mvplm.models.small import SmallSizes, small_model, small_processor, small_t
 from mvplm.models.small.whole_pictures import attend_to_whole_pictures
 from mvplm.models.text_mask import TextMaskModel, add_mask_tokens
 from mvplm.models.text_mask.adapters import with_adapters
+from mvplm.models.text_mask.sharing import can_share, share_pictures
 from mvplm.pretrained import shipped_folder
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES
 from mvplm.prompts.plain import PlainTokenizer
-from mvplm.textmask import Codec, get_codec
+from mvplm.textmask import BsdCodec, Codec, get_codec
 
 PROCESSOR_DIR, MODEL_DIR = "processor", "model"
+
+_ROW_SEPS = {"auto": None, "line": "\n", "none": ""}
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,19 @@ class TextMaskSystem:
             options=dict(asked.processor),
             opening=opening,
             grids=TokenGrids.of(settings) if asked.hints else None,
+            shares=can_share(self.model.model),
         )
 
 
 def build_codec(config: Config) -> Codec:
     """How masks are spelled."""
     settings = config.text_mask
-    return get_codec(settings.codec, grid=settings.grid or None, up=settings.up)
+    options: dict[str, Any] = {"up": settings.up}
+    if not settings.codec.startswith("isd_"):
+        options |= {"row_sep": _ROW_SEPS[settings.row_sep], "whole_numbers": settings.whole_numbers}
+    if settings.codec == "canvas":
+        options["bins"] = settings.bins
+    return get_codec(settings.codec, grid=settings.grid or None, **options)
 
 
 def build_text_mask(config: Config, *, processor: Any = None, adapters: bool = True) -> TextMaskSystem:
@@ -84,7 +93,7 @@ def build_text_mask(config: Config, *, processor: Any = None, adapters: bool = T
     """
     settings = config.text_mask
     if settings.base is None:
-        model, processor = _small(settings.small, processor)
+        model, processor = _small(config, processor)
     else:
         model, processor = _base(settings.base, processor, dtype=settings.dtype)
     return assemble(model, processor, config=config, adapters=adapters)
@@ -93,6 +102,7 @@ def build_text_mask(config: Config, *, processor: Any = None, adapters: bool = T
 def assemble(model: nn.Module, processor: Any, *, config: Config, adapters: bool = True) -> TextMaskSystem:
     """The system around a model of ``AutoModelForImageTextToText`` and its processor; both get the tokens of masks."""
     attend_to_whole_pictures(model)
+    share_pictures(model)
     codec = build_codec(config)
     new = add_mask_tokens(model, processor.tokenizer, codec=codec)
     lora = config.text_mask.lora
@@ -143,12 +153,21 @@ def _base(place: str, processor: Any, *, dtype: str) -> "tuple[nn.Module, Any]":
     return read_base(place, dtype=dtype), read_processor(place) if processor is None else processor
 
 
-def _small(small: SmallVlmConfig, processor: Any) -> "tuple[nn.Module, Any]":
+def _small(config: Config, processor: Any) -> "tuple[nn.Module, Any]":
+    small = config.text_mask.small
     values = {name: getattr(small, name) for name in SmallSizes.__dataclass_fields__}
     sizes = SmallSizes(**values)
     if processor is None:
-        processor = small_processor(small_tokenizer(_small_texts(), vocab_size=small.vocab_size), sizes)
+        processor = small_processor(
+            small_tokenizer(_small_texts(), vocab_size=small.vocab_size, numbers=_numbers(config)), sizes
+        )
     return small_model(processor.tokenizer, sizes), processor
+
+
+def _numbers(config: Config) -> int:
+    """The largest number that is a token of its own."""
+    codec = build_codec(config)
+    return max(codec.limit) if isinstance(codec, BsdCodec) and codec.whole_numbers else 0
 
 
 def _small_texts() -> list[str]:
@@ -174,6 +193,7 @@ def build_mask_mapper(
         max_length=config.text_mask.max_length,
         seed=config.train.seed,
         shows=training and config.text_mask.hints,
+        apart=config.text_mask.prompt_order == "text_first",
         answers=config.text_mask.learns == "answers",
     )
 

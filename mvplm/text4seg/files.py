@@ -18,6 +18,7 @@ from mvplm.text4seg.build import (
     read_processor,
 )
 from mvplm.text4seg.perceiver import TextPerceiver
+from mvplm.textmask import BsdCodec, Codec, get_codec
 from mvplm.textmask.answer import TAGS
 from mvplm.textmask.bricks import BRICKS
 from mvplm.writing_perceiver import placement
@@ -36,12 +37,22 @@ def describe_format(system: TextMaskSystem, config: Config) -> dict[str, Any]:
         "codec": codec.name,
         "grid": list(codec.grid),
         "row_sep": getattr(codec, "row_sep", None),
+        **_spelling(codec),
         "template_version": TEMPLATE_VERSION,
         "tokens": {token: vocabulary[token] for token in (*TAGS, *BRICKS) if token in vocabulary},
         "new_tokens": list(system.new_tokens),
         "tokenizer_sha256": system.tokenizer.hash(),
         "base": config.text_mask.base,
     }
+
+
+def _spelling(codec: Codec) -> dict[str, Any]:
+    """How a box-wise codec spells numbers, where that is not the usual way."""
+    if not isinstance(codec, BsdCodec):
+        return {}
+    usual = get_codec(codec.name, grid=codec.grid)
+    found = {key: getattr(codec, key) for key in ("bins", "whole_numbers")}
+    return {key: value for key, value in found.items() if value != getattr(usual, key)}
 
 
 def save_text_perceiver(perceiver: TextPerceiver, directory: str | Path) -> Path:
@@ -91,9 +102,9 @@ def load_text_perceiver(folder: str | Path, *, device: str = "auto", dtype: str 
         system = _with_adapters(folder, config, processor=processor)
     found = describe_format(system, config)
     wrong = [
-        f"{key}: expected {stored.get(key)!r}, got {found[key]!r}"
-        for key in found
-        if key != "new_tokens" and stored.get(key) != found[key]
+        f"{key}: expected {stored.get(key)!r}, got {found.get(key)!r}"
+        for key in {**stored, **found}
+        if key != "new_tokens" and stored.get(key) != found.get(key)
     ]
     if wrong:
         raise ValueError(f"{folder} is not what it was saved as: {'; '.join(wrong)[:500]}")

@@ -18,6 +18,7 @@ from mvplm.textmask.result import ParsedAnswer, ParsedInstance, TextMaskResult
 from mvplm.textmask.runs import find_runs, tight_boxes
 
 PER_MILLE = 1000
+"""Steps of a side of the picture in which a canvas tells its box, unless it is told otherwise."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class BsdCodec:
         grid: (h, w) cells of the picture, or of every canvas. down, up: see :mod:`mvplm.textmask.grid`; for crops only.
         row_sep: between rows, LF or nothing. roi: labels are ``roi0``, ``roi1`` ... in order of emission.
         clip63: last row and column of the grid are dropped, so that coordinates stay below the number of cells.
+        bins: steps of a side of the picture in which a canvas tells its box; few of them suit small models.
+        whole_numbers: coordinates are the tokens that the tokenizer makes of them, not single digits.
     """
 
     name: str
@@ -45,6 +48,8 @@ class BsdCodec:
     row_sep: str = "\n"
     roi: bool = False
     clip63: bool = False
+    bins: int = PER_MILLE
+    whole_numbers: bool = False
 
     @property
     def canvas(self) -> bool:
@@ -59,7 +64,7 @@ class BsdCodec:
     @property
     def limit(self) -> tuple[int, int]:
         """Largest x2 and y2."""
-        return (PER_MILLE, PER_MILLE) if self.canvas else (self.grid[1], self.grid[0])
+        return (self.bins, self.bins) if self.canvas else (self.grid[1], self.grid[0])
 
     def encode(
         self,
@@ -136,12 +141,12 @@ class BsdCodec:
         return boxes, self._rows(grids, boxes)
 
     def _edges(self, masks: np.ndarray) -> np.ndarray:
-        """Boxes (N, 4) in thousandths of the picture."""
+        """Boxes (N, 4) in steps of the picture."""
         edges, sides = tight_boxes(masks), np.array([masks.shape[2], masks.shape[1]])
-        return np.concatenate([PER_MILLE * edges[:, :2] // sides, -(-PER_MILLE * edges[:, 2:] // sides)], axis=1)
+        return np.concatenate([self.bins * edges[:, :2] // sides, -(-self.bins * edges[:, 2:] // sides)], axis=1)
 
     def _canvases(self, masks: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Boxes (N, 4) in thousandths of the picture, and the rows of each canvas."""
+        """Boxes (N, 4) in steps of the picture, and the rows of each canvas."""
         height, width = masks.shape[1:]
         boxes = self._edges(masks)
         grids = np.empty((len(masks), *self.grid), bool)
@@ -151,10 +156,10 @@ class BsdCodec:
         return boxes, self._rows(grids, np.tile([0, 0, self.grid[1], self.grid[0]], (len(masks), 1)))
 
     def _axes(self, box: Sequence[int], size: tuple[int, int]) -> tuple[Axis, Axis]:
-        """Rows and columns of the canvas over a box in thousandths."""
+        """Rows and columns of the canvas over a box in steps of the picture."""
         x1, y1, x2, y2 = box
-        rows = Axis(size[0], self.grid[0], y1 * size[0], (y2 - y1) * size[0], PER_MILLE)
-        return rows, Axis(size[1], self.grid[1], x1 * size[1], (x2 - x1) * size[1], PER_MILLE)
+        rows = Axis(size[0], self.grid[0], y1 * size[0], (y2 - y1) * size[0], self.bins)
+        return rows, Axis(size[1], self.grid[1], x1 * size[1], (x2 - x1) * size[1], self.bins)
 
     def _rows(self, grids: np.ndarray, boxes: np.ndarray) -> list[str]:
         """Masks of all instances as text."""
@@ -183,7 +188,7 @@ class BsdCodec:
     def encode_ids(
         self, masks: np.ndarray, labels: Sequence[str] | None = None, *, tokenizer: Any, **options: Any
     ) -> list[int]:
-        """Token ids of :meth:`encode`, put together from pieces: tags and bricks by id, single digits, text between.
+        """Token ids of :meth:`encode`, put together from pieces: tags and bricks by id, numbers, text between.
 
         Args:
             masks, labels: and further options as for :meth:`encode`.
@@ -192,9 +197,13 @@ class BsdCodec:
         Raises:
             ValueError: as for :meth:`encode`; a tokenizer without the tags and bricks.
         """
+        return self.spell(self.encode(masks, labels, **options), tokenizer)
+
+    def spell(self, text: str, tokenizer: Any) -> list[int]:
+        """Token ids of an answer, see :meth:`encode_ids`."""
         from mvplm.textmask.pieces import spell_ids
 
-        return spell_ids(self.encode(masks, labels, **options), tokenizer, bricks=self.bricks)
+        return spell_ids(text, tokenizer, bricks=self.bricks, whole_numbers=self.whole_numbers)
 
     def decode_ids(self, ids: Sequence[int], size: tuple[int, int], *, tokenizer: Any) -> TextMaskResult:
         """Masks of token ids. Tokens that end the answer are ignored.
@@ -246,7 +255,8 @@ class BsdCodec:
                 rows, columns = self._axes(part.box, size)
                 masks[index] = window_pixels(part.grid, rows, columns=columns)
                 # Where a canvas lies between all pixels, the pixel under its centre stands for it.
-                row, column = (y1 + y2) * self.grid[0] // 2000, (x1 + x2) * self.grid[1] // 2000
+                twice = 2 * self.bins
+                row, column = (y1 + y2) * self.grid[0] // twice, (x1 + x2) * self.grid[1] // twice
                 grids[index, min(row, self.grid[0] - 1), min(column, self.grid[1] - 1)] = part.grid.any()
             else:
                 grids[index, y1:y2, x1:x2] = part.grid

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from mvplm.textmask.checks import check_grid
-from mvplm.textmask.codec_bsd import BsdCodec
+from mvplm.textmask.codec_bsd import PER_MILLE, BsdCodec
 from mvplm.textmask.codec_isd import IsdCodec
 from mvplm.textmask.grid import DOWN, UP, check_way, to_cells
 
@@ -22,8 +22,8 @@ def get_codec(name: str, grid: int | tuple[int, int] | None = None, **options: A
         name: ``isd_full``, ``isd_irle``, ``isd_rrle``: a label for every cell of the picture; ``bsd``, ``bsd_bricks``:
             box and mask per instance, cut from the grid of the picture; ``canvas``: mask on a canvas over the box.
         grid: cells a side or (h, w); default 16, 64 for ``bsd`` and ``bsd_bricks``, 32 for ``canvas``.
-        options: ``down``, ``up``; image-wise ``compat``, ``lead_in``; box-wise ``row_sep``, ``roi``, ``clip63``. See
-            :class:`IsdCodec` and :class:`BsdCodec`.
+        options: ``down``, ``up``; image-wise ``compat``, ``lead_in``; box-wise ``row_sep``, ``roi``, ``clip63``,
+            ``bins``, ``whole_numbers``. See :class:`IsdCodec` and :class:`BsdCodec`.
 
     Raises:
         ValueError: an unknown name, option or value; the message lists the choices.
@@ -43,6 +43,8 @@ def get_codec(name: str, grid: int | tuple[int, int] | None = None, **options: A
         raise ValueError(f"row_sep must be a line feed or nothing, got {options['row_sep']!r}")
     if name == "canvas" and options.get("clip63"):
         raise ValueError("clip63 is about the grid of the picture; a canvas has none")
+    if "bins" in options and not (name == "canvas" and 2 <= options["bins"] <= PER_MILLE):
+        raise ValueError(f"bins are 2 to {PER_MILLE} steps of a canvas's box, got {options['bins']} with {name!r}")
     if options.get("compat"):
         options.setdefault("down", "nearest")
     return family(name, check_grid(_GRIDS[name] if grid is None else grid), **options)

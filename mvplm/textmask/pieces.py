@@ -5,20 +5,23 @@ from typing import Any
 
 from mvplm.textmask.items import SPELLING, TAG, TEXT, cut_text, token_table
 
-_PART = re.compile(r"[0-9]|\[\[|\]\]|\n| |[^0-9\[\]\n ]+|[\[\]]")
+_BETWEEN = r"|\[\[|\]\]|\n| |[^0-9\[\]\n ]+|[\[\]]"
+_DIGITS, _NUMBERS = re.compile("[0-9]" + _BETWEEN), re.compile("[0-9]+" + _BETWEEN)
 
 
-def spell_ids(text: str, tokenizer: Any, *, bricks: bool) -> list[int]:
+def spell_ids(text: str, tokenizer: Any, *, bricks: bool, whole_numbers: bool = False) -> list[int]:
     """Ids of an answer: tags and bricks by id; in boxes single digits, brackets and spaces; other text as it comes.
 
     Args:
         text: a box-wise answer. tokenizer: Hugging Face. bricks: the masks are bricks; otherwise they are text, and
             tags that the tokenizer does not have are text, too.
+        whole_numbers: numbers of boxes are what the tokenizer makes of them, not single digits.
 
     Raises:
         ValueError: a tag or brick that the tokenizer does not have.
     """
     table = token_table(tokenizer)
+    cut = _NUMBERS if whole_numbers else _DIGITS
     items = cut_text(text)
     ids: list[int] = []
     inside = ""
@@ -30,7 +33,7 @@ def spell_ids(text: str, tokenizer: Any, *, bricks: bool) -> list[int]:
                 f"the tokenizer has no token {SPELLING[code]!r}: call mvplm.textmask.add_mask_tokens on it first"
             )
         else:
-            parts = _PART.findall(piece) if inside == "<box>" else [piece]
+            parts = cut.findall(piece) if inside == "<box>" else [piece]
             ids += [token for part in parts for token in tokenizer.encode(part, add_special_tokens=False)]
         if code >= TAG:
             inside = piece

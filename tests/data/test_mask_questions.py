@@ -155,6 +155,12 @@ def test_several_questions_share_a_picture_and_keep_to_the_length():
     assert 0 < len(short.turns) < 3
 
 
+def test_questions_apart_have_samples_of_their_own_about_one_picture():
+    samples = mapper("refer.general", apart=True, max_length=120).several(TWO, count=5)
+    assert sorted(sample.turns[0].names[0] for sample in samples) == ["both pets", "the cat", "the cow"]
+    assert all(sample.image is samples[0].image and len(sample.turns) == 1 for sample in samples)
+
+
 def test_evaluation_asks_the_first_wording_and_tells_nothing():
     tokenizer = text_mask_parts("qwen3_vl").model.tokenizer
     maker = QuestionMaker(CODEC, "semantic.partial", training=False, answered=False)
@@ -170,18 +176,6 @@ def test_scenes_give_answers_of_every_kind():
         for turn in mapper("refer.general").several(dataset[place], count=9)[0].turns:
             statuses.add(CODEC.decode_ids(turn.answer, (192, 192), tokenizer=mapper("ground").tokenizer).status)
     assert statuses == {"ok", "no_target"}
-
-
-@pytest.mark.parametrize(
-    ("name", "shows", "told"), [("bsd_bricks", True, True), ("bsd_bricks", False, False), ("canvas", True, False)]
-)
-def test_pens_are_told_where_hints_are_learned_and_bricks_stand_on_the_picture(name: str, shows: bool, told: bool):
-    codec = get_codec(name, grid=16)
-    turn = mapper("refer.general", codec=codec, shows=shows)(TWO, expression=1).turns[0]
-    assert (turn.pens is not None) == told
-    if told:
-        assert turn.pens.shape == (len(turn.answer), 2)
-        assert turn.pens[turn.pens[:, 0] >= 0][0].tolist() == [0, 0], "the cat stands in the corner"
 
 
 def test_boxes_need_a_codec_that_writes_them():

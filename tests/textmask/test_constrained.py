@@ -1,9 +1,12 @@
 """Whatever a model prefers, its answer is one that the codec writes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from mvplm.models.small import small_tokenizer
 from mvplm.textmask import add_mask_tokens, constrain, generate_with_jumps, get_codec, score_answer
 from mvplm.textmask.bricks import LENGTH
 from mvplm.textmask.confidence import brick_scores
@@ -16,6 +19,7 @@ CASES = [
     ("canvas", {"labels": LABELS}, {}),
     ("bsd_bricks", {"preamble": True}, {}),
     ("canvas", {"preamble": True, "may_refuse": False, "labels": LABELS}, {}),
+    ("canvas", {"labels": LABELS}, {"bins": 24, "row_sep": "\n", "whole_numbers": True}),
     ("bsd", {"labels": LABELS}, {}),
     ("isd_rrle", {"labels": LABELS}, {}),
     ("isd_rrle", {"labels": ["cat"]}, {"lead_in": "Here it is."}),
@@ -62,7 +66,7 @@ def test_random_walks_end_in_exact_answers(kind, name, options, settings, reques
         is_exact(codec, tokenizer, walk(grammar, rng, budget=[least, least + 9, least + 300][turn % 3]))
 
 
-@pytest.mark.parametrize(("name", "options", "settings"), [CASES[0], CASES[3], CASES[4], CASES[7]])
+@pytest.mark.parametrize(("name", "options", "settings"), [CASES[0], CASES[3], CASES[4], CASES[8]])
 def test_random_walks_with_a_large_vocabulary(name, options, settings, gpt2_tokenizer):
     codec = get_codec(name, grid=16, **settings)
     grammar = constrain(codec, gpt2_tokenizer, **options).grammar
@@ -244,6 +248,31 @@ def test_ids_there_and_back(name, brick_tokenizer):
     assert brick_tokenizer.decode(ids) == codec.encode(masks, ["a cat", "été"])
     result = codec.decode_ids([*ids, brick_tokenizer.eos_token_id], (16, 16), tokenizer=brick_tokenizer)
     assert result.status == "ok" and result.labels == ["a cat", "été"] and np.array_equal(result.masks, masks)
+
+
+def test_whole_numbers_are_one_token_each():
+    tokenizer = small_tokenizer(
+        ["a cat and start end of name box mask foreground background"] * 40, vocab_size=400, numbers=24
+    )
+    add_mask_tokens(tokenizer)
+    codec = get_codec("canvas", grid=6, bins=24, row_sep="\n", whole_numbers=True)
+    masks = np.zeros((1, 48, 48), bool)
+    masks[0, 24:30, 2:43] = True
+    ids = codec.encode_ids(masks, ["a cat"], tokenizer=tokenizer)
+    words = tokenizer.convert_ids_to_tokens(ids)
+    start, end = words.index("<box>"), words.index("</box>")
+    assert [word for word in words[start:end] if word.isdigit()] == ["1", "12", "22", "15"]
+    digits = replace(codec, whole_numbers=False).encode_ids(masks, ["a cat"], tokenizer=tokenizer)
+    assert len(digits) == len(ids) + 3
+    for spelled in (ids, digits):
+        result = is_exact(codec, tokenizer, spelled, size=(48, 48))
+        assert result.boxes.tolist() == [[2, 24, 44, 30]] and (result.masks[0] == masks[0]).mean() > 0.98
+    grammar = constrain(codec, tokenizer, labels=["a cat"], most=1).grammar
+    is_exact(codec, tokenizer, walk(grammar, np.random.default_rng(1)))
+    state = grammar.start()
+    for token in ids:
+        assert token in grammar.allowed(state)
+        state = grammar.advance(state, token)
 
 
 def test_bricks_are_recognised_by_id_and_not_by_spelling(brick_tokenizer):

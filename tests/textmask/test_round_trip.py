@@ -58,16 +58,17 @@ def test_box_wise_codecs_lose_nothing(name, given_masks, names):
         assert np.array_equal(result.boxes, boxes[order])
 
 
-@given(masks(side=40))
-def test_a_canvas_keeps_its_cells(given_masks):
+@pytest.mark.parametrize("options", [{}, {"bins": 24, "row_sep": "\n"}, {"bins": 2}])
+@given(given_masks=masks(side=40))
+def test_a_canvas_keeps_its_cells(options, given_masks):
     given_masks = given_masks[given_masks.any((1, 2))]
-    codec = get_codec("canvas", grid=16)
+    codec = get_codec("canvas", grid=16, **options)
     text = codec.encode(given_masks, ["x"] * len(given_masks))
     result = codec.decode(text, given_masks.shape[1:])
     assert result.status == ("ok" if len(given_masks) else "no_target") and len(result) == len(given_masks)
     assert result.masks.any((1, 2)).all()
     for part in result.answer.instances:
-        assert part.grid.shape == (16, 16) and part.grid.any()
+        assert part.grid.shape == (16, 16) and part.grid.any() and max(part.box) <= codec.bins
 
 
 @pytest.mark.parametrize("name", ["bsd_bricks", "canvas"])
@@ -254,6 +255,8 @@ def test_the_spelling_of_released_checkpoints():
         ({"name": "bsd", "grid": 0}, "grid must be a number of cells"),
         ({"name": "bsd", "row_sep": ";"}, "row_sep must be"),
         ({"name": "canvas", "clip63": True}, "clip63"),
+        ({"name": "canvas", "bins": 1}, "bins are 2 to 1000 steps of a canvas's box, got 1"),
+        ({"name": "bsd_bricks", "bins": 24}, "bins are .* got 24 with 'bsd_bricks'"),
     ],
 )
 def test_wrong_options_are_answered_with_the_right_ones(arguments, message):

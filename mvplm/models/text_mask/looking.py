@@ -25,28 +25,19 @@ class LookingTeacher(nn.Module):
     for, and is taught to, half way through the layers: what only the last one knows, no answer can look up. A linear
     layer does so, which is left out of saved models. Source: ours, after segmentation heads on conditioned features.
 
-    Answers of bricks are drawn with a pen whose place no token spells: it follows from the box and from all bricks so
-    far. Another such layer tells its column and row, half way as well, so that what is there can be looked up.
-
     Args:
         model: of ``AutoModelForImageTextToText``, or one with adapters.
-        image_id: id of visual tokens. weight: of the hints beside the answers.
-        cells: places a pen can have in a row or column.
+        image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
 
     Raises:
         ValueError: a language model of one layer, which has no half.
     """
 
-    def __init__(
-        self, model: nn.Module, *, image_id: int, weight: float = 1.0, answers: bool = True, cells: int = 1
-    ) -> None:
+    def __init__(self, model: nn.Module, *, image_id: int, weight: float = 1.0, answers: bool = True) -> None:
         super().__init__()
         self.model: Any = model
-        width = int(self.model.get_output_embeddings().weight.shape[1])
-        self.asked = nn.Linear(width, 4)
-        if answers:
-            self.pen = nn.Linear(width, 2 * cells)
+        self.asked = nn.Linear(int(self.model.get_output_embeddings().weight.shape[1]), 4)
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
@@ -65,7 +56,7 @@ class LookingTeacher(nn.Module):
         return len(self._decoder.layers) // 2
 
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
-        """Mean cross-entropy of the answers plus ``weight`` times that of the visual tokens and of the pen.
+        """Mean cross-entropy of the answers plus ``weight`` times that of the visual tokens.
 
         Quarters that show nothing of what is asked for count a fifth. Without ``answers`` the second part alone.
 
@@ -77,8 +68,7 @@ class LookingTeacher(nn.Module):
         if not self.answers:
             return self._hint(self._first_half(batch), batch)
         output = read_rows(self.model, batch, output_hidden_states=True)
-        states = output.hidden_states[self._half]
-        return loss_of_output(output, batch) + self.weight * (self._hint(states, batch) + self._pen_hint(states, batch))
+        return loss_of_output(output, batch) + self.weight * self._hint(output.hidden_states[self._half], batch)
 
     def _hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the quarters of visual tokens, from states (B, T, C) half way."""
@@ -88,15 +78,6 @@ class LookingTeacher(nn.Module):
         weights = torch.where(batch.asked, 1.0, _OTHERS_WEIGHT)
         hint = binary_cross_entropy_with_logits(scores, batch.asked.float(), weights, reduction="sum")
         return hint / mean_over_processes(weights.sum())
-
-    def _pen_hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
-        """Mean cross-entropy of the pen's columns and rows, from states (B, T, C) half way; 0 without a mask."""
-        assert batch.pens is not None, "comes with what is asked for"
-        drawn = batch.pens[..., 0] >= 0
-        states, pens = states[drawn], batch.pens[drawn]
-        scores = self.pen(rms_norm(states, states.shape[-1:])).float().unflatten(1, (2, -1)).log_softmax(-1)
-        told = -scores.gather(2, pens[..., None]).sum() / 2
-        return told / mean_over_processes(drawn.sum().float()).clamp(min=1)
 
     def _first_half(self, batch: WrittenBatch) -> Tensor:
         """States (B, T, C) half way through the layers; the others are not run."""

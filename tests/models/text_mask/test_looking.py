@@ -12,7 +12,7 @@ from mvplm.data.written import WrittenCollate
 from mvplm.engine import freeze
 from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
-from mvplm.models.text_mask.model import answer_loss, read_rows
+from mvplm.models.text_mask.model import answer_loss
 from mvplm.structures.written import Turn, WrittenSample
 
 families = pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_vl", "llava", "internvl"])
@@ -30,17 +30,14 @@ def sample(*, seed: int = 0, side: int = 32, answered: bool = True) -> WrittenSa
     shown = torch.zeros(side, side, dtype=torch.bool)
     shown[: side // 2, : side // 2 if seed else 0] = True
     answer = tuple(range(60, 63 + seed)) if answered else None
-    pens = torch.tensor([[-1, -1], [2, 3], [4, 0]]) if answered and seed else None
     question = "the red star left of the ring" if seed else "the ring"
-    return WrittenSample(
-        picture(side, side, seed=seed), seed, "refer.general", (Turn(question, answer, (), shown, pens),)
-    )
+    return WrittenSample(picture(side, side, seed=seed), seed, "refer.general", (Turn(question, answer, (), shown),))
 
 
 def teacher_of(parts: Parts) -> LookingTeacher:
     torch.manual_seed(0)
     image_id = parts.model.model.config.image_token_id
-    return LookingTeacher(copy.deepcopy(parts.model.model), image_id=image_id, weight=2.0, cells=5).eval()
+    return LookingTeacher(copy.deepcopy(parts.model.model), image_id=image_id, weight=2.0).eval()
 
 
 @families
@@ -73,28 +70,21 @@ def test_the_loss_is_that_of_a_loop(family: str):
     parts = text_mask_parts(family)
     teacher, batch = teacher_of(parts), question_first(parts)([sample(seed=1), sample()])
     with torch.no_grad():
-        hint = weights = pen = 0.0
+        hint = weights = 0.0
         place = 0
         for given in batch.samples:
             alone = question_first(parts)([given])
             # Two layers and what goes into the first: behind the first layer is half way.
             states = teacher.model(**alone.inputs, output_hidden_states=True).hidden_states[1][0]
-            ids, learned = alone.inputs["input_ids"][0].tolist(), list(given.turns[0].answer)
-            start = next(i for i in range(len(ids))[::-1] if ids[i : i + len(learned)] == learned)
-            places = given.turns[0].pens.tolist() if given.turns[0].pens is not None else []
-            for at, (state, token) in enumerate(zip(states, ids, strict=True)):
-                unit = state / (state.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
-                column, row = places[at - start] if 0 <= at - start < len(places) else (-1, -1)
-                if column >= 0:
-                    sure = torch.log_softmax(teacher.pen(unit).reshape(2, 5), 1)
-                    pen -= float(sure[0, column] + sure[1, row]) / 2
+            for state, token in zip(states, alone.inputs["input_ids"][0].tolist(), strict=True):
                 if token != teacher.image_id:
                     continue
+                unit = state / (state.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
                 for sure, asked in zip(torch.sigmoid(teacher.asked(unit)), batch.asked[place].tolist(), strict=True):
                     hint -= float((sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
                     weights += 1.0 if asked else 0.2
                 place += 1
-        expected = float(answer_loss(teacher.model, batch)) + 2.0 * (hint / weights + pen / 2)
+        expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights
         assert place == len(batch.asked)
         assert float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=2e-4)
 
@@ -120,8 +110,6 @@ def test_half_of_the_layers_tell_as_much_without_answers(family: str):
     samples, collate = [sample(seed=1), sample()], question_first(parts)
     teacher, whole = teacher_of(parts), collate(samples)
     expected = teacher.caption_loss(whole) - answer_loss(teacher.model, whole)
-    states = read_rows(teacher.model, whole, output_hidden_states=True).hidden_states[1]
-    expected = expected - 2.0 * teacher._pen_hint(states, whole)
     half = LookingTeacher(teacher.model, image_id=teacher.image_id, answers=False).eval()
     half.asked.load_state_dict(teacher.asked.state_dict())
     heads = collate.heads([sample(seed=1, answered=False), sample(answered=False)])
