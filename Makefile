@@ -19,7 +19,8 @@ venv: $(STAMP) ## create .venv with the tested versions (once)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@# Python compiles what it imports; compiling all of every package would take half a minute more.
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	@touch $@
 
 quickstart: $(STAMP) ## install, answer questions about fresh scenes, write quickstart/report.html

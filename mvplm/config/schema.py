@@ -232,6 +232,8 @@ def _text_mask_problems(config: Config) -> list[str]:
     if config.text_mask.hints and config.text_mask.prompt_order != "text_first":
         key = "text_mask.looking" if config.text_mask.looking else "text_mask.learns 'asked'"
         found.append(f"{key} needs text_mask.prompt_order 'text_first': tokens in front see no question")
+    if config.text_mask.box_hints and (not config.text_mask.looking or codec not in ("bsd_bricks", "canvas")):
+        found.append("text_mask.box_hints needs text_mask.looking, and text_mask.codec 'bsd_bricks' or 'canvas'")
     if config.text_mask.dtype == "bf16" and not config.text_mask.lora.rank:
         found.append("text_mask.dtype 'bf16' keeps too few digits to train all weights: set text_mask.lora.rank")
     return found

@@ -87,6 +87,8 @@ class TextMaskConfig(Section):
             mind.
         looking: weight of a hint in training, with "text_first": each visual token says which quarters of its cell show
             what is asked for, without which small models from scratch hardly learn to look.
+        box_hints: weight of another one in training, beside ``looking``, with codecs of boxes and bricks: each token of
+            an answer says which box it is about.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -108,6 +110,7 @@ class TextMaskConfig(Section):
     learns: str = setting("answers", choices=("answers", "cells", "asked"))
     prompt_order: str = setting("image_first", choices=("image_first", "text_first"))
     looking: float = setting(0.0, low=0)
+    box_hints: float = setting(0.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property

@@ -13,6 +13,7 @@ from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.written import Turn, WrittenSample
 from mvplm.textmask import Codec, IsdCodec
+from mvplm.textmask.whereabouts import boxes_of_tokens
 
 
 class MaskTextMapper:
@@ -27,7 +28,8 @@ class MaskTextMapper:
         wordings: so many wordings are used in training; evaluation uses the first.
         max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
         seed: base of all draws.
-        shows: tell where what is asked for can be seen, too. answers: tell answers; False leaves them open.
+        shows: tell where what is asked for can be seen, too. boxes: and which box each token of an answer is about.
+        answers: tell answers; False leaves them open.
         apart: several questions become a sample each, which share the picture.
 
     Attributes:
@@ -44,6 +46,7 @@ class MaskTextMapper:
         max_length: int = 4096,
         seed: int = 0,
         shows: bool = False,
+        boxes: bool = False,
         answers: bool = True,
         apart: bool = False,
     ) -> None:
@@ -54,6 +57,7 @@ class MaskTextMapper:
         self.max_length = max_length
         self.seed = seed
         self.shows = shows
+        self.boxes = boxes
         self.answers = answers
         self.apart = apart
         self.vanished = 0
@@ -112,7 +116,12 @@ class MaskTextMapper:
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
         shown = torch.from_numpy(made.masks.any(0)) if self.shows and made.masks is not None else None
-        return Turn(made.question, answer, made.names, shown)
+        return Turn(made.question, answer, made.names, shown, self._about(answer))
+
+    def _about(self, answer: tuple[int, ...] | None) -> Tensor | None:
+        if answer is None or not self.boxes:
+            return None
+        return torch.from_numpy(boxes_of_tokens(list(answer), self.tokenizer))
 
     def ask(self, record: Record, *, rng: random.Random, expression: int | None) -> AnsweredQuestion:
         """One question and its answer as text."""

@@ -89,12 +89,16 @@ class WrittenCollate:
         labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
         longest = inputs["input_ids"].shape[1]
         learned = samples[0].turns[-1].answer is not None
+        hints = learned and self.grids is not None
         return WrittenBatch(
             inputs,
             samples,
             _pad_left(labels, longest, fill=IGNORED) if learned else None,
             max(map(len, labels)),
-            self._shown(samples, inputs) if learned and self.grids is not None else None,
+            self._shown(samples, inputs) if hints else None,
+            _pad_left([torch.tensor(text.about, dtype=torch.int64) for text in texts], longest, fill=-1)
+            if hints
+            else None,
         )
 
     def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor:
@@ -180,7 +184,7 @@ class WrittenCollate:
                 text.add(self.frame.between)
             text.add([*self.tokenizer.encode(turn.question), *self.frame.after])
             if turn.answer is not None:
-                text.add([*turn.answer, self.frame.end], learned=True)
+                text.add([*turn.answer, self.frame.end], learned=True, about=turn.about)
         return text
 
 
@@ -194,19 +198,23 @@ class _Lead:
 
 @dataclass
 class _Text:
-    """Ids and, in lock-step, what is learned of them."""
+    """Ids and, in lock-step, what is learned of them, and the boxes they are about."""
 
     ids: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], *, learned: bool = False) -> None:
+    about: list[list[int]] = field(default_factory=list)
+
+    def add(self, ids: Sequence[int], *, learned: bool = False, about: Tensor | None = None) -> None:
+        told = [] if about is None else about.tolist()
         self.ids += ids
         self.labels += ids if learned else [IGNORED] * len(ids)
+        self.about += [*told, *[[-1] * 4] * (len(ids) - len(told))]
 
 
 def _pad_left(rows: Sequence[Tensor], length: int, *, fill: int) -> Tensor:
-    """Rows (T_i,) as (B, length)."""
-    out = torch.full((len(rows), length), fill, dtype=rows[0].dtype)
+    """Rows (T_i, ...) as (B, length, ...)."""
+    out = torch.full((len(rows), length, *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
     for row, values in zip(out, rows, strict=True):
         if len(values):
             row[-len(values) :] = values

@@ -17,12 +17,15 @@ class Turn:
     Attributes:
         names: what is asked for: names of classes, the one expression, or nothing.
         shown: (H, W) bool, where what is asked for can be seen; None where that is not needed, or not known.
+        about: (K, 4) int64, the box that each token of the answer is about, -1 where there is none, see
+            :func:`mvplm.textmask.whereabouts.boxes_of_tokens`; None as well.
     """
 
     question: str
     answer: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
     shown: Tensor | None = field(default=None, compare=False, repr=False)
+    about: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass
@@ -84,17 +87,21 @@ class WrittenBatch(_SampleBatch):
         tail: so many last positions hold every label; a host integer.
         asked: (L, 4) bool, which quarters of a visual token's cell show what the first question asks for, all pictures
             after each other; None where that is not needed.
+        about: (B, T, 4) int64, the box that each token is about, in steps of the codec, -1 elsewhere; None as well.
     """
 
     labels: Tensor | None
     tail: int
     asked: Tensor | None = None
+    about: Tensor | None = None
     family: str = field(default="caption", init=False)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        labels, asked = (None if value is None else value.to(device) for value in (self.labels, self.asked))
-        return replace(self, inputs=self._moved(device), labels=labels, asked=asked)
+        labels, asked, about = (
+            None if value is None else value.to(device) for value in (self.labels, self.asked, self.about)
+        )
+        return replace(self, inputs=self._moved(device), labels=labels, asked=asked, about=about)
 
 
 @dataclass

@@ -193,6 +193,7 @@ def build_mask_mapper(
         max_length=config.text_mask.max_length,
         seed=config.train.seed,
         shows=training and config.text_mask.hints,
+        boxes=training and config.text_mask.box_hints > 0,
         apart=config.text_mask.prompt_order == "text_first",
         answers=config.text_mask.learns == "answers",
     )

@@ -9,7 +9,7 @@ from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
 
-TEACHERS = ("box.", "steps.", "quarters.", "asked.")
+TEACHERS = ("box.", "steps.", "quarters.", "asked.", "about.")
 """Weights in checkpoints that only training needs."""
 
 
@@ -21,5 +21,12 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
     if settings.hints:
         image_id = TokenGrids.of(model.model.config).image_id
         answers = settings.learns == "answers"
-        return LookingTeacher(model.model, image_id=image_id, weight=settings.looking, answers=answers)
+        return LookingTeacher(
+            model.model,
+            image_id=image_id,
+            weight=settings.looking,
+            answers=answers,
+            box_weight=settings.box_hints,
+            steps=Ladder(model.codec).steps,
+        )
     return model

@@ -181,3 +181,12 @@ def test_scenes_give_answers_of_every_kind():
 def test_boxes_need_a_codec_that_writes_them():
     with pytest.raises(ValueError, match="ground asks for boxes"):
         QuestionMaker(get_codec("isd_rrle"), "ground", training=True, answered=True)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_boxes_of_tokens_are_told_where_they_are_asked_for(told: bool):
+    turn = mapper("refer.general", shows=True, boxes=told)(TWO, expression=1).turns[0]
+    assert (turn.about is not None) == told
+    if told:
+        assert turn.about.shape == (len(turn.answer), 4)
+        assert turn.about[0, :2].tolist() == [0, 0], "the cat stands in the corner"

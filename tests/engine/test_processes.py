@@ -1,5 +1,6 @@
 """Several processes: the same weights as one, checkpoints that fit any number of them, and ends instead of hangs."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,10 @@ from safetensors.torch import load_file
 from mvplm.engine import CheckpointStore
 from mvplm.engine.parallel import blocks, launched_plan
 
+SLOW = pytest.mark.skipif(
+    os.environ.get("MVPLM_SLOW_TESTS") != "1",
+    reason="two processes for a quarter of a minute; MVPLM_SLOW_TESTS=1 runs it",
+)
 SCRIPT = Path(__file__).with_name("plain_toy.py")
 
 
@@ -92,7 +97,13 @@ def test_a_dead_process_ends_the_job_with_its_traceback_and_an_elastic_job_goes_
 
 
 @pytest.mark.parametrize(
-    ("command", "end"), [("tool", "done"), ("mvplm", "SIGTERM"), ("tool", "SIGINT"), ("mvplm", "error")]
+    ("command", "end"),
+    [
+        ("tool", "done"),
+        ("mvplm", "SIGTERM"),
+        pytest.param("tool", "SIGINT", marks=SLOW),
+        pytest.param("mvplm", "error", marks=SLOW),
+    ],
 )
 def test_a_command_leaves_the_other_processes_unless_it_broke(tmp_path: Path, command: str, end: str):
     config_file = tmp_path / "run.yaml"

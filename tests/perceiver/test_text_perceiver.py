@@ -193,7 +193,13 @@ def test_a_saved_directory_answers_the_same(perceiver: TextPerceiver, tmp_path: 
 def test_a_directory_with_other_tokens_or_another_profile_is_refused(perceiver: TextPerceiver, tmp_path: Path):
     folder = perceiver.save(tmp_path / "saved")
     stored = json.loads((folder / "text_mask.json").read_text())
-    for key, value in (("tokenizer_sha256", "0"), ("template_version", 0), ("grid", [9, 9]), ("codec", "bsd_bricks"), ("bins", 9)):
+    for key, value in (
+        ("tokenizer_sha256", "0"),
+        ("template_version", 0),
+        ("grid", [9, 9]),
+        ("codec", "bsd_bricks"),
+        ("bins", 9),
+    ):
         (folder / "text_mask.json").write_text(json.dumps({**stored, key: value}))
         with pytest.raises(ValueError, match=f"is not what it was saved as: {key}"):
             load_text_perceiver(folder)

@@ -25,19 +25,36 @@ class LookingTeacher(nn.Module):
     for, and is taught to, half way through the layers: what only the last one knows, no answer can look up. A linear
     layer does so, which is left out of saved models. Source: ours, after segmentation heads on conditioned features.
 
+    One layer later, each token of an answer may be taught to say which box it is about, through another such layer:
+    few tokens spell edges, and all of them can learn to look at what visual tokens found.
+
     Args:
         model: of ``AutoModelForImageTextToText``, or one with adapters.
         image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
+        box_weight: of the hint about boxes. steps: in which boxes are spelled, see :class:`mvplm.data.cells.Ladder`.
 
     Raises:
         ValueError: a language model of one layer, which has no half.
     """
 
-    def __init__(self, model: nn.Module, *, image_id: int, weight: float = 1.0, answers: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        image_id: int,
+        weight: float = 1.0,
+        answers: bool = True,
+        box_weight: float = 0.0,
+        steps: int = 1,
+    ) -> None:
         super().__init__()
         self.model: Any = model
-        self.asked = nn.Linear(int(self.model.get_output_embeddings().weight.shape[1]), 4)
+        width = int(self.model.get_output_embeddings().weight.shape[1])
+        self.asked = nn.Linear(width, 4)
+        self.box_weight = box_weight if answers else 0.0
+        if self.box_weight:
+            self.about = nn.Linear(width, 4 * steps)
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
@@ -56,7 +73,7 @@ class LookingTeacher(nn.Module):
         return len(self._decoder.layers) // 2
 
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
-        """Mean cross-entropy of the answers plus ``weight`` times that of the visual tokens.
+        """Mean cross-entropy of the answers plus those of the visual tokens and of the boxes, times their weights.
 
         Quarters that show nothing of what is asked for count a fifth. Without ``answers`` the second part alone.
 
@@ -68,7 +85,9 @@ class LookingTeacher(nn.Module):
         if not self.answers:
             return self._hint(self._first_half(batch), batch)
         output = read_rows(self.model, batch, output_hidden_states=True)
-        return loss_of_output(output, batch) + self.weight * self._hint(output.hidden_states[self._half], batch)
+        states = output.hidden_states
+        loss = loss_of_output(output, batch) + self.weight * self._hint(states[self._half], batch)
+        return loss + self.box_weight * self._box_hint(states[self._half + 1], batch) if self.box_weight else loss
 
     def _hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the quarters of visual tokens, from states (B, T, C) half way."""
@@ -78,6 +97,15 @@ class LookingTeacher(nn.Module):
         weights = torch.where(batch.asked, 1.0, _OTHERS_WEIGHT)
         hint = binary_cross_entropy_with_logits(scores, batch.asked.float(), weights, reduction="sum")
         return hint / mean_over_processes(weights.sum())
+
+    def _box_hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
+        """Mean cross-entropy of the edges of the boxes that tokens are about, from states (B, T, C); 0 without any."""
+        assert batch.about is not None, "comes with what is asked for"
+        told = batch.about[..., 0] >= 0
+        states, about = states[told], batch.about[told]
+        scores = self.about(rms_norm(states, states.shape[-1:])).float().unflatten(1, (4, -1)).log_softmax(-1)
+        loss = -scores.gather(2, about[..., None]).sum() / 4
+        return loss / mean_over_processes(told.sum().float()).clamp(min=1)
 
     def _first_half(self, batch: WrittenBatch) -> Tensor:
         """States (B, T, C) half way through the layers; the others are not run."""

@@ -30,14 +30,22 @@ def sample(*, seed: int = 0, side: int = 32, answered: bool = True) -> WrittenSa
     shown = torch.zeros(side, side, dtype=torch.bool)
     shown[: side // 2, : side // 2 if seed else 0] = True
     answer = tuple(range(60, 63 + seed)) if answered else None
+    about = torch.tensor([[-1] * 4, [0, 1, 2, 3], [4, 0, 4, 1], [1] * 4]) if answered and seed else None
     question = "the red star left of the ring" if seed else "the ring"
-    return WrittenSample(picture(side, side, seed=seed), seed, "refer.general", (Turn(question, answer, (), shown),))
+    turn = Turn(question, answer, (), shown, about)
+    return WrittenSample(picture(side, side, seed=seed), seed, "refer.general", (turn,))
 
 
 def teacher_of(parts: Parts) -> LookingTeacher:
     torch.manual_seed(0)
     image_id = parts.model.model.config.image_token_id
-    return LookingTeacher(copy.deepcopy(parts.model.model), image_id=image_id, weight=2.0).eval()
+    return LookingTeacher(
+        copy.deepcopy(parts.model.model), image_id=image_id, weight=2.0, box_weight=3.0, steps=5
+    ).eval()
+
+
+def unit_of(state: torch.Tensor) -> torch.Tensor:
+    return state / (state.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
 
 
 @families
@@ -70,21 +78,27 @@ def test_the_loss_is_that_of_a_loop(family: str):
     parts = text_mask_parts(family)
     teacher, batch = teacher_of(parts), question_first(parts)([sample(seed=1), sample()])
     with torch.no_grad():
-        hint = weights = 0.0
+        hint = weights = edges = 0.0
         place = 0
         for given in batch.samples:
             alone = question_first(parts)([given])
             # Two layers and what goes into the first: behind the first layer is half way.
-            states = teacher.model(**alone.inputs, output_hidden_states=True).hidden_states[1][0]
-            for state, token in zip(states, alone.inputs["input_ids"][0].tolist(), strict=True):
+            _, half, more = teacher.model(**alone.inputs, output_hidden_states=True).hidden_states
+            ids, learned = alone.inputs["input_ids"][0].tolist(), list(given.turns[0].answer)
+            start = next(i for i in range(len(ids))[::-1] if ids[i : i + len(learned)] == learned)
+            boxes = [] if given.turns[0].about is None else given.turns[0].about.tolist()
+            for at, box in enumerate(boxes):
+                sure = torch.log_softmax(teacher.about(unit_of(more[0, start + at])).reshape(4, 5), 1)
+                edges -= sum(float(sure[edge, step]) / 4 for edge, step in enumerate(box) if step >= 0)
+            for state, token in zip(half[0], ids, strict=True):
                 if token != teacher.image_id:
                     continue
-                unit = state / (state.pow(2).mean() + torch.finfo(torch.float32).eps).sqrt()
+                unit = unit_of(state)
                 for sure, asked in zip(torch.sigmoid(teacher.asked(unit)), batch.asked[place].tolist(), strict=True):
                     hint -= float((sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
                     weights += 1.0 if asked else 0.2
                 place += 1
-        expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights
+        expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights + 3.0 * edges / 3
         assert place == len(batch.asked)
         assert float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=2e-4)
 
@@ -109,6 +123,7 @@ def test_half_of_the_layers_tell_as_much_without_answers(family: str):
     parts = text_mask_parts(family)
     samples, collate = [sample(seed=1), sample()], question_first(parts)
     teacher, whole = teacher_of(parts), collate(samples)
+    whole.about.fill_(-1)
     expected = teacher.caption_loss(whole) - answer_loss(teacher.model, whole)
     half = LookingTeacher(teacher.model, image_id=teacher.image_id, answers=False).eval()
     half.asked.load_state_dict(teacher.asked.state_dict())
