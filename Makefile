@@ -19,7 +19,7 @@ venv: $(STAMP) ## create .venv with the tested versions (once)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	@# Python compiles what it imports; compiling all of every package would take half a minute more.
+	@# Python compiles what it imports; compiling all of every package takes longer.
 	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	@touch $@
 

@@ -1,6 +1,7 @@
 """From a record to a sample with questions and answers as ids."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class MaskTextMapper:
         rng = random.Random(f"{self.seed}-{epoch}-{index}")
         if expression is None and (fitting := self.maker.places(record)):
             expression = rng.choice(fitting)
-        return self._sample(record, [self.turn(record, rng=rng, expression=expression)])
+        return self._samples(record, [[self.turn(record, rng=rng, expression=expression)]])[0]
 
     def several(self, record: Record, *, epoch: int = 0, index: int = 0, count: int) -> list[WrittenSample]:
         """Samples with up to ``count`` questions about the picture.
@@ -102,9 +103,7 @@ class MaskTextMapper:
                 room -= size
         if not turns:
             raise first or ValueError(f"image {record.image_id}: no question fits into {self.max_length} ids")
-        picture = picture_of(record)
-        samples = [(turn,) for turn in turns] if self.apart else [tuple(turns)]
-        return [WrittenSample(picture, record.image_id, self.maker.form, part) for part in samples]
+        return self._samples(record, [[turn] for turn in turns] if self.apart else [turns])
 
     def turn(self, record: Record, *, rng: random.Random, expression: int | None) -> Turn:
         """One question with the ids of its answer where it is told."""
@@ -131,8 +130,10 @@ class MaskTextMapper:
             wording = wording_of(sample_id, min(self.wordings, len(TEMPLATES[self.maker.form])))
         return self.maker(record, rng=rng, expression=expression, wording=wording)
 
-    def _sample(self, record: Record, turns: list[Turn]) -> WrittenSample:
-        return WrittenSample(picture_of(record), record.image_id, self.maker.form, tuple(turns))
+    def _samples(self, record: Record, parts: Sequence[Sequence[Turn]]) -> list[WrittenSample]:
+        """A sample for each part of the turns; all hold the same picture."""
+        picture = picture_of(record)
+        return [WrittenSample(picture, record.image_id, self.maker.form, tuple(turns)) for turns in parts]
 
 
 def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:

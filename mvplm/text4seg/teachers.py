@@ -8,6 +8,7 @@ from mvplm.data.token_grids import TokenGrids
 from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
+from mvplm.textmask import BsdCodec
 
 TEACHERS = ("box.", "steps.", "quarters.", "asked.", "about.")
 """Weights in checkpoints that only training needs."""
@@ -27,6 +28,6 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
             weight=settings.looking,
             answers=answers,
             box_weight=settings.box_hints,
-            steps=Ladder(model.codec).steps,
+            steps=1 + max(model.codec.limit) if settings.box_hints and isinstance(model.codec, BsdCodec) else 1,
         )
     return model

@@ -32,7 +32,7 @@ class LookingTeacher(nn.Module):
         model: of ``AutoModelForImageTextToText``, or one with adapters.
         image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
-        box_weight: of the hint about boxes. steps: in which boxes are spelled, see :class:`mvplm.data.cells.Ladder`.
+        box_weight: of the hint about boxes. steps: values that an edge can have.
 
     Raises:
         ValueError: a language model of one layer, which has no half.

@@ -9,8 +9,11 @@ from mvplm.structures.written import PICTURE_ROWS
 
 
 def can_share(model: Any) -> bool:
-    """Whether a model of ``AutoModelForImageTextToText`` can: visual tokens of LLaVA depend on pixels alone."""
-    return bool(getattr(model.config, "model_type", None) == "llava")
+    """Whether a model of ``AutoModelForImageTextToText`` can.
+
+    Visual tokens of LLaVA depend on pixels alone and are equally many for every picture, but for Pixtral's encoder.
+    """
+    return bool(model.config.model_type == "llava" and model.config.vision_config.model_type != "pixtral")
 
 
 def share_pictures(model: Any) -> None:

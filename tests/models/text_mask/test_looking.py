@@ -2,10 +2,12 @@
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from oracles.small_vlms import Parts, picture, text_mask_parts
+from oracles.text_mask_runs import build_run, run_config
 
 from mvplm.data.token_grids import TokenGrids
 from mvplm.data.written import WrittenCollate
@@ -14,6 +16,8 @@ from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.models.text_mask.model import answer_loss
 from mvplm.structures.written import Turn, WrittenSample
+from mvplm.text4seg.build import build_mask_mixture
+from mvplm.text4seg.teachers import build_learner
 
 families = pytest.mark.parametrize("family", ["qwen3_vl", "qwen2_vl", "llava", "internvl"])
 
@@ -180,3 +184,19 @@ def test_open_questions_are_answered_as_if_alone(family: str):
             first = int(parts.model.model(**whole.inputs).logits[0, -1].argmax())
         assert written.ids == alone.ids
         assert written.ids[0] == first
+
+
+@pytest.mark.parametrize("bins", [24, 1000])
+def test_boxes_of_any_number_of_steps_can_be_told(tmp_path: Path, bins: int):
+    settings = (
+        "text_mask.prompt_order=text_first",
+        "text_mask.looking=1.0",
+        "text_mask.box_hints=1.0",
+        f"text_mask.bins={bins}",
+    )
+    config, system = run_config(tmp_path, *settings), build_run(tmp_path, *settings)
+    teacher = build_learner(system, config)
+    _, batch = next(build_mask_mixture(config, system).batches(0))
+    assert batch.about.max() <= bins and teacher.about.weight.shape[0] == 4 * (bins + 1)
+    teacher.caption_loss(batch).backward()
+    assert teacher.about.weight.grad.abs().max() > 0
