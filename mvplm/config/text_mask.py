@@ -87,8 +87,10 @@ class TextMaskConfig(Section):
             mind.
         looking: weight of a hint in training, with "text_first": each visual token says which quarters of its cell show
             what is asked for, without which small models from scratch hardly learn to look.
-        box_hints: weight of another one in training, beside ``looking``, with codecs of boxes and bricks: each token of
-            an answer says which box it is about.
+        box_hints: weight of another one in training, beside ``looking``, with codecs of boxes and bricks: visual tokens
+            say the boxes of what is asked for, and each token of an answer looks at what it is about, and says its box.
+        word_hints: weight of a third, beside ``looking``: visual tokens look at the words of the question that name
+            what they show. Sources then need masks and lists of names.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -111,6 +113,7 @@ class TextMaskConfig(Section):
     prompt_order: str = setting("image_first", choices=("image_first", "text_first"))
     looking: float = setting(0.0, low=0)
     box_hints: float = setting(0.0, low=0)
+    word_hints: float = setting(0.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property

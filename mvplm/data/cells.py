@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from mvplm.data.mask_mapper import picture_of
-from mvplm.data.token_grids import HALF, LEAST_SHARE, TokenGrids, quarter_shares
+from mvplm.data.named_objects import named_objects, word_rows
+from mvplm.data.token_grids import HALF, TokenGrids, owners, quarter_shares
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
 from mvplm.structures.cells import CellBatch, CellSample
-from mvplm.structures.masks import decode_mask
 from mvplm.textmask import BsdCodec, Codec
 from mvplm.textmask.runs import tight_boxes
 
@@ -69,24 +69,17 @@ class CellMapper:
         Raises:
             ValueError: no list of names, an object without a mask, or a picture that cannot be read.
         """
-        if record.vocabulary is None:
-            raise ValueError(f"image {record.image_id}: cells need a list of names")
-        objects = [found for found in record.annotations if found.label is not None and not found.iscrowd]
-        masks = np.zeros((len(objects), *record.size), bool)
-        for mask, found in zip(masks, objects, strict=True):
-            if found.segmentation is None:
-                raise ValueError(f"image {record.image_id}: cells need the masks of all objects")
-            mask[:] = decode_mask(found.segmentation, record.size)
-        names = [record.vocabulary.names[found.label or 0] for found in objects]
+        objects = named_objects(record, self.tokenizer)
+        found = [one for one in record.annotations if one.label is not None and not one.iscrowd]
+        masks = objects.masks.numpy()
         sides = torch.tensor([record.size[1], record.size[0]] * 2, dtype=torch.float32)
-        boxes = torch.tensor([found.box for found in objects], dtype=torch.float32).reshape(-1, 4) / sides
+        boxes = torch.tensor([one.box for one in found], dtype=torch.float32).reshape(-1, 4) / sides
         image = picture_of(record)
         if random.Random(f"{self.seed}-{epoch}-{index}").random() < _MIRRORED:
             image, masks = image.flip(2), masks[:, :, ::-1].copy()
             boxes = torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)
-        ids = tuple(tuple(self.tokenizer.encode(f" {name}")) for name in names)
         steps = self.ladder(masks) if len(masks) else torch.zeros(0, 4, dtype=torch.int64)
-        return CellSample(image, record.image_id, torch.from_numpy(masks), boxes, steps, ids)
+        return CellSample(image, record.image_id, torch.from_numpy(masks), boxes, steps, objects.names)
 
 
 class CellCollate:
@@ -112,12 +105,11 @@ class CellCollate:
         """
         found = self._pictures([sample.image for sample in samples])
         shares = [quarter_shares(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
-        owners = [_owners(share) for share in shares]
+        owned = [owners(share) for share in shares]
         longest = max(len(name) for sample in samples for name in (self._nothing, *sample.names))
         words, boxes, steps, quarters = [], [], [], []
-        for sample, share, owner in zip(samples, shares, owners, strict=True):
-            known = [[*name, *[-1] * (longest - len(name))] for name in (self._nothing, *sample.names)]
-            words.append(torch.tensor(known)[owner])
+        for sample, share, owner in zip(samples, shares, owned, strict=True):
+            words.append(word_rows([self._nothing, *sample.names], longest=longest)[owner])
             boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
             steps.append(torch.cat([sample.steps.new_zeros(1, 4), sample.steps])[owner])
             covered = torch.cat([share.new_zeros(1, *share.shape[1:]), share])
@@ -126,14 +118,9 @@ class CellCollate:
         return CellBatch(
             inputs,
             words=torch.cat(words),
-            shown=torch.cat(owners) > 0,
+            shown=torch.cat(owned) > 0,
             boxes=torch.cat(boxes),
             steps=torch.cat(steps),
             quarters=torch.cat(quarters),
             image_ids=[sample.image_id for sample in samples],
         )
-
-
-def _owners(shares: Tensor) -> Tensor:
-    """Which of N objects covers most of each cell, from 1; 0: none covers enough. Shares of quarters: (N, cells, 4)."""
-    return torch.cat([torch.full((1, shares.shape[1]), LEAST_SHARE), shares.mean(2)]).argmax(0)

@@ -1,20 +1,25 @@
 """From a record to a sample with questions and answers as ids."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mvplm.data.images import load_image
 from mvplm.data.mask_questions import AnsweredQuestion, QuestionMaker
+from mvplm.data.named_objects import named_objects
 from mvplm.prompts.mask_tasks import TEMPLATES, wording_of
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
+from mvplm.structures.choices import check_choice
 from mvplm.structures.written import Turn, WrittenSample
-from mvplm.textmask import Codec, IsdCodec
+from mvplm.textmask import BsdCodec, Codec, IsdCodec
 from mvplm.textmask.whereabouts import boxes_of_tokens
+
+HINTS = ("shown", "boxes", "names")
 
 
 class MaskTextMapper:
@@ -29,7 +34,9 @@ class MaskTextMapper:
         wordings: so many wordings are used in training; evaluation uses the first.
         max_length: most ids of questions and answers of a sample; questions that do not fit are left out.
         seed: base of all draws.
-        shows: tell where what is asked for can be seen, too. boxes: and which box each token of an answer is about.
+        hints: of ``HINTS``, what to tell beside answers. "shown": where what is asked for can be seen; "boxes": its
+            boxes, in steps of a codec of boxes, and which of them each token of an answer is about; "names": the names
+            and masks of all objects.
         answers: tell answers; False leaves them open.
         apart: several questions become a sample each, which share the picture.
 
@@ -46,8 +53,7 @@ class MaskTextMapper:
         wordings: int = 3,
         max_length: int = 4096,
         seed: int = 0,
-        shows: bool = False,
-        boxes: bool = False,
+        hints: Collection[str] = (),
         answers: bool = True,
         apart: bool = False,
     ) -> None:
@@ -57,8 +63,7 @@ class MaskTextMapper:
         self.wordings = wordings
         self.max_length = max_length
         self.seed = seed
-        self.shows = shows
-        self.boxes = boxes
+        self.hints = frozenset(check_choice("hint", hint, choices=HINTS) for hint in hints)
         self.answers = answers
         self.apart = apart
         self.vanished = 0
@@ -114,11 +119,16 @@ class MaskTextMapper:
             answer = tuple(answer_ids(made.answer, self.tokenizer, codec=self.maker.codec))
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
-        shown = torch.from_numpy(made.masks.any(0)) if self.shows and made.masks is not None else None
-        return Turn(made.question, answer, made.names, shown, self._about(answer))
+        shown = torch.from_numpy(made.masks) if "shown" in self.hints and made.masks is not None else None
+        return Turn(made.question, answer, made.names, shown, self._boxes(made.masks), self._about(answer))
+
+    def _boxes(self, masks: np.ndarray | None) -> Tensor | None:
+        if masks is None or "boxes" not in self.hints or not isinstance(self.maker.codec, BsdCodec):
+            return None
+        return torch.from_numpy(self.maker.codec.spelled_boxes(masks)) if len(masks) else torch.zeros(0, 4).long()
 
     def _about(self, answer: tuple[int, ...] | None) -> Tensor | None:
-        if answer is None or not self.boxes:
+        if answer is None or "boxes" not in self.hints:
             return None
         return torch.from_numpy(boxes_of_tokens(list(answer), self.tokenizer))
 
@@ -133,7 +143,10 @@ class MaskTextMapper:
     def _samples(self, record: Record, parts: Sequence[Sequence[Turn]]) -> list[WrittenSample]:
         """A sample for each part of the turns; all hold the same picture."""
         picture = picture_of(record)
-        return [WrittenSample(picture, record.image_id, self.maker.form, tuple(turns)) for turns in parts]
+        objects = named_objects(record, self.tokenizer) if "names" in self.hints else None
+        return [
+            WrittenSample(picture, record.image_id, self.maker.form, tuple(turns), objects=objects) for turns in parts
+        ]
 
 
 def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:

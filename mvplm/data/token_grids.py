@@ -56,3 +56,8 @@ def quarter_shares(masks: Tensor, grid: tuple[int, int]) -> Tensor:
         return torch.zeros(0, rows * columns, 4)
     shares = adaptive_avg_pool2d(masks.float(), (2 * rows, 2 * columns))
     return shares.unflatten(1, (rows, 2)).unflatten(3, (columns, 2)).transpose(2, 3).reshape(len(masks), -1, 4)
+
+
+def owners(shares: Tensor) -> Tensor:
+    """Which of N objects covers most of each cell, from 1; 0: none covers enough. Shares of quarters: (N, cells, 4)."""
+    return torch.cat([torch.full((1, shares.shape[1]), LEAST_SHARE), shares.mean(2)]).argmax(0)

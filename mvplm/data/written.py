@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from mvplm.data.collate import IGNORED
-from mvplm.data.token_grids import HALF, TokenGrids, quarter_shares
+from mvplm.data.named_objects import word_rows
+from mvplm.data.token_grids import HALF, TokenGrids, owners, quarter_shares
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures.written import PICTURE_ROWS, AskedBatch, WrittenBatch, WrittenSample
@@ -67,7 +68,7 @@ class WrittenCollate:
         """The batch up to the pictures, to learn which visual tokens show what is asked for, and no answers."""
         samples = list(samples)
         inputs = self._joined(samples, [_Text() for _ in samples])
-        return WrittenBatch(inputs, samples, None, 0, self._shown(samples, inputs))
+        return WrittenBatch(inputs, samples, None, 0, *self._shown(samples, inputs), words=self._words(samples, inputs))
 
     def ask(self, samples: Sequence[WrittenSample], *, rows: Sequence[int]) -> AskedBatch:
         """Questions about pictures that are read already; ``rows``: the picture of every sample."""
@@ -95,16 +96,19 @@ class WrittenCollate:
             samples,
             _pad_left(labels, longest, fill=IGNORED) if learned else None,
             max(map(len, labels)),
-            self._shown(samples, inputs) if hints else None,
+            *(self._shown(samples, inputs) if hints else (None, None)),
             _pad_left([torch.tensor(text.about, dtype=torch.int64) for text in texts], longest, fill=-1)
             if hints
             else None,
+            self._words(samples, inputs) if hints else None,
         )
 
-    def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor:
-        """Which quarters of each visual token's cell show what the first question asks for, (L, 4) bool."""
+    def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """What visual tokens show of what the first question asks for: which quarters of their cells, (L, 4) bool, and
+        the box of the object that covers most of them, (L, 4) int64, -1 without one; None where boxes are not told."""
         assert self.grids is not None
-        found = []
+        found: list[Tensor] = []
+        boxes: list[Tensor] = []
         for sample, grid in zip(samples, self.grids(inputs), strict=True):
             shown = sample.turns[0].shown
             if shown is None:
@@ -112,8 +116,26 @@ class WrittenCollate:
                     f"image {sample.image_id}: {sample.form} does not tell where what is asked for can be seen; "
                     "leave such sources out, or set text_mask.looking to 0"
                 )
-            found.append(quarter_shares(shown[None], grid)[0] >= HALF)
-        return torch.cat(found)
+            found.append(quarter_shares(shown.any(0)[None], grid)[0] >= HALF)
+            told = sample.turns[0].boxes
+            if told is not None:
+                none = told.new_full((1, 4), -1)
+                boxes.append(torch.cat([none, told])[owners(quarter_shares(shown, grid))])
+        return torch.cat(found), torch.cat(boxes) if len(boxes) == len(samples) else None
+
+    def _words(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor | None:
+        """Names of what visual tokens show, (L, W) int64, -1 behind them; None where they are not told."""
+        assert self.grids is not None
+        known = [sample.objects for sample in samples if sample.objects is not None]
+        if len(known) < len(samples):
+            return None
+        longest = max(1, *(len(name) for objects in known for name in objects.names), 0)
+        found: dict[int, Tensor] = {}
+        for objects, grid in zip(known, self.grids(inputs), strict=True):
+            if id(objects) not in found:
+                rows = word_rows([(), *objects.names], longest=longest)
+                found[id(objects)] = rows[owners(quarter_shares(objects.masks, grid))]
+        return torch.cat([found[id(objects)] for objects in known])
 
     def _joined(self, samples: list[WrittenSample], texts: "list[_Text]") -> dict[str, Tensor]:
         """Arguments of the model: pictures, what is in front of them, and texts behind, padded on the left."""

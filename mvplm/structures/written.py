@@ -16,7 +16,8 @@ class Turn:
 
     Attributes:
         names: what is asked for: names of classes, the one expression, or nothing.
-        shown: (H, W) bool, where what is asked for can be seen; None where that is not needed, or not known.
+        shown: (N, H, W) bool, where each object that is asked for can be seen; None where that is not needed, or not
+            known. boxes: (N, 4) int64, their boxes in steps of the codec; None as well.
         about: (K, 4) int64, the box that each token of the answer is about, -1 where there is none, see
             :func:`mvplm.textmask.whereabouts.boxes_of_tokens`; None as well.
     """
@@ -25,7 +26,20 @@ class Turn:
     answer: tuple[int, ...] | None = None
     names: tuple[str, ...] = ()
     shown: Tensor | None = field(default=None, compare=False, repr=False)
+    boxes: Tensor | None = field(default=None, compare=False, repr=False)
     about: Tensor | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class NamedObjects:
+    """The objects of a picture.
+
+    Attributes:
+        masks: (N, H, W) bool. names: N names as ids.
+    """
+
+    masks: Tensor
+    names: tuple[tuple[int, ...], ...]
 
 
 @dataclass
@@ -35,12 +49,14 @@ class WrittenSample:
     Attributes:
         image: (3, H, W) uint8 RGB at its original size. image_id: for messages and results.
         form: kind of question, such as "refer.general". turns: at least one; all answered, or one open.
+        objects: all of the picture's, asked for or not; None where that is not needed.
     """
 
     image: Tensor
     image_id: int | str
     form: str
     turns: tuple[Turn, ...]
+    objects: NamedObjects | None = field(default=None, kw_only=True, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.uint8:
@@ -87,21 +103,25 @@ class WrittenBatch(_SampleBatch):
         tail: so many last positions hold every label; a host integer.
         asked: (L, 4) bool, which quarters of a visual token's cell show what the first question asks for, all pictures
             after each other; None where that is not needed.
+        boxes: (L, 4) int64, the box of the object asked for that a visual token shows, in steps of the codec, -1 where
+            it shows none; None as well.
         about: (B, T, 4) int64, the box that each token is about, in steps of the codec, -1 elsewhere; None as well.
+        words: (L, W) int64, ids of the name of the object that a visual token shows, -1 behind them; None as well.
     """
 
     labels: Tensor | None
     tail: int
     asked: Tensor | None = None
+    boxes: Tensor | None = None
     about: Tensor | None = None
+    words: Tensor | None = None
     family: str = field(default="caption", init=False)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        labels, asked, about = (
-            None if value is None else value.to(device) for value in (self.labels, self.asked, self.about)
-        )
-        return replace(self, inputs=self._moved(device), labels=labels, asked=asked, about=about)
+        told = {name: getattr(self, name) for name in ("labels", "asked", "boxes", "about", "words")}
+        moved = {name: None if value is None else value.to(device) for name, value in told.items()}
+        return replace(self, inputs=self._moved(device), **moved)
 
 
 @dataclass

@@ -180,6 +180,13 @@ def _small_texts() -> list[str]:
     return [*texts, *fixed * max(1, len(texts) // 20)]
 
 
+def _hints(config: Config) -> list[str]:
+    """What samples tell beside answers."""
+    settings = config.text_mask
+    wanted = {"shown": settings.hints, "boxes": settings.box_hints > 0, "names": settings.word_hints > 0}
+    return [name for name, told in wanted.items() if told]
+
+
 def build_mask_mapper(
     config: Config, system: TextMaskSystem, *, task: str, form: str | None = None, training: bool = True
 ) -> MaskTextMapper:
@@ -192,8 +199,7 @@ def build_mask_mapper(
         wordings=config.text_mask.wordings,
         max_length=config.text_mask.max_length,
         seed=config.train.seed,
-        shows=training and config.text_mask.hints,
-        boxes=training and config.text_mask.box_hints > 0,
+        hints=_hints(config) if training else (),
         apart=config.text_mask.prompt_order == "text_first",
         answers=config.text_mask.learns == "answers",
     )

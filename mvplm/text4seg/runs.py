@@ -25,7 +25,7 @@ from mvplm.text4seg.build import (
 )
 from mvplm.text4seg.files import is_text_directory, load_text_perceiver, placed
 from mvplm.text4seg.perceiver import TextPerceiver
-from mvplm.text4seg.teachers import TEACHERS, build_learner
+from mvplm.text4seg.teachers import TEACHERS, build_learner, load_teacher, save_teacher
 
 AVERAGE_FILE = "ema.safetensors"
 
@@ -50,8 +50,11 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
         system.processor.save_pretrained(str(folder / PROCESSOR_DIR))
 
     cells = config.text_mask.learns == "cells"
+    learner = build_learner(system, config)
+    if config.train.init_from and not resume:
+        load_teacher(learner, Path(config.train.init_from).parent)
     trainer = Trainer(
-        build_learner(system, config),
+        learner,
         _no_criterion,
         weights=build_weights(config),
         mixture=build_cell_mixture(config, system) if cells else build_mask_mixture(config, system),
@@ -66,6 +69,7 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
     if trainer.is_main and summary.step >= config.train.steps:
         with trainer.evaluation_model():
             TextPerceiver(system, config=config).save(out / "model")
+            save_teacher(learner, out)
     return summary
 
 

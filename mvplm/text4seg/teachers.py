@@ -1,17 +1,23 @@
 """What learns in a run of a model that writes masks: the model itself, or what teaches a small one from scratch."""
 
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mvplm.config import Config
 from mvplm.data.cells import Ladder
 from mvplm.data.token_grids import TokenGrids
+from mvplm.engine import load_weights
 from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
 from mvplm.textmask import BsdCodec
 
-TEACHERS = ("box.", "steps.", "quarters.", "asked.", "about.")
+TEACHERS = ("box.", "steps.", "quarters.", "asked.")
 """Weights in checkpoints that only training needs."""
+TEACHER_FILE = "teacher.safetensors"
+"""Where a run leaves them for the next leg, beside its saved model."""
 
 
 def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
@@ -28,6 +34,34 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
             weight=settings.looking,
             answers=answers,
             box_weight=settings.box_hints,
+            word_weight=settings.word_hints,
             steps=1 + max(model.codec.limit) if settings.box_hints and isinstance(model.codec, BsdCodec) else 1,
         )
     return model
+
+
+def save_teacher(learner: nn.Module, folder: Path) -> None:
+    """Leave what only training needs for the next leg; nothing where a model learns without a teacher."""
+    own = {name: value.detach().cpu().contiguous() for name, value in learner.state_dict().items() if _is_own(name)}
+    if own:
+        save_file(own, folder / TEACHER_FILE)
+
+
+def load_teacher(learner: nn.Module, folder: Path) -> None:
+    """Take over what a leg before left in a directory, as far as this one needs it; what is new stays random.
+
+    Raises:
+        ValueError: weights of another size; the message names them.
+    """
+    path = folder / TEACHER_FILE
+    if path.is_file():
+        needed = {name for name in learner.state_dict() if _is_own(name)}
+        left = {name: value for name, value in load_file(path).items() if name in needed}
+        try:
+            load_weights(learner, left, allow_missing=("",))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; legs need one codec with one grid and number of bins") from error
+
+
+def _is_own(name: str) -> bool:
+    return name.startswith(TEACHERS)

@@ -185,7 +185,7 @@ def test_boxes_need_a_codec_that_writes_them():
 
 @pytest.mark.parametrize("told", [True, False])
 def test_the_boxes_of_tokens_are_told_where_they_are_asked_for(told: bool):
-    turn = mapper("refer.general", shows=True, boxes=told)(TWO, expression=1).turns[0]
+    turn = mapper("refer.general", hints=("shown", "boxes") if told else ("shown",))(TWO, expression=1).turns[0]
     assert (turn.about is not None) == told
     if told:
         assert turn.about.shape == (len(turn.answer), 4)

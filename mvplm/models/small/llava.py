@@ -14,7 +14,7 @@ from mvplm.models.small.whole_pictures import FULL
 
 TOKEN_SIDE = 16
 """Pixels a side of a visual token: the three stages of the ResNet see 4, 8 and 16."""
-_STEM_SHARE = 8
+_STEM_SHARE = 4
 _GREY = [0.5, 0.5, 0.5]
 
 

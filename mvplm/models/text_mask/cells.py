@@ -13,6 +13,7 @@ from mvplm.structures.processes import mean_over_processes
 
 _NOTHING_WEIGHT = 0.3
 _BOX_WEIGHT = 5.0
+_STEP_WEIGHT = 0.5
 
 
 class CellTeacher(nn.Module):
@@ -51,9 +52,9 @@ class CellTeacher(nn.Module):
     def caption_loss(self, batch: CellBatch) -> Tensor:
         """Mean cross-entropy to the words, which share the truth evenly, plus that of boxes, quarters and sizes.
 
-        Boxes: five times the L1 distance of edges, plus the cross-entropy of the steps they fall on. Quarters: their
-        mean cross-entropy. Both where something is shown. Sizes: squared logarithm of how many times the words' root
-        mean square that of tokens is.
+        Boxes: five times the L1 distance of edges, plus half the cross-entropy of the steps they fall on. Quarters:
+        their mean cross-entropy. Both where something is shown. Sizes: squared logarithm of how many times the words'
+        root mean square that of tokens is.
         """
         features = self._features(batch)
         tokens = rms_norm(features, features.shape[-1:])
@@ -65,7 +66,7 @@ class CellTeacher(nn.Module):
         weights = torch.where(batch.shown, 1.0, _NOTHING_WEIGHT)
         edges = _BOX_WEIGHT * (self.box(tokens).float() - batch.boxes).abs().mean(1)
         steps = self.steps(tokens).float().unflatten(1, (4, -1)).log_softmax(-1)
-        edges = edges - steps.gather(2, batch.steps[..., None]).mean((1, 2))
+        edges = edges - _STEP_WEIGHT * steps.gather(2, batch.steps[..., None]).mean((1, 2))
         covered = binary_cross_entropy_with_logits(
             self.quarters(tokens).float(), batch.quarters.float(), reduction="none"
         )

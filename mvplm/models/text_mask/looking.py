@@ -1,13 +1,14 @@
 """A language model from scratch learns where to look: visual tokens say how much they show of what is asked for."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
+from mvplm.models.text_mask.attending import Looks, remembered
 from mvplm.models.text_mask.model import loss_of_output, read_rows
 from mvplm.models.text_mask.pictures import positions_of
 from mvplm.models.text_mask.teaching import eyes_of, teach_only
@@ -25,14 +26,20 @@ class LookingTeacher(nn.Module):
     for, and is taught to, half way through the layers: what only the last one knows, no answer can look up. A linear
     layer does so, which is left out of saved models. Source: ours, after segmentation heads on conditioned features.
 
-    One layer later, each token of an answer may be taught to say which box it is about, through another such layer:
-    few tokens spell edges, and all of them can learn to look at what visual tokens found.
+    Few tokens of an answer spell edges, and what they look at is found by chance. With ``box_weight`` visual tokens
+    also say half way, through another such layer, the box of the object that they show, if it is asked for; in the next
+    layer of the model, half of the heads are to look there from every token of an answer that is about that object; and
+    behind it such a token is to say the box in the same way. :class:`CellTeacher` teaches that layer under that name.
+
+    Matching words and looks is what takes longest to begin. With ``word_weight`` half of the heads of the first layer
+    are to look, from each visual token, at the words of the question that name what it shows; without such words,
+    anywhere but at the question.
 
     Args:
         model: of ``AutoModelForImageTextToText``, or one with adapters.
         image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
-        box_weight: of the hint about boxes. steps: values that an edge can have.
+        box_weight: of the hints about boxes. steps: values that an edge can have. word_weight: of that about words.
 
     Raises:
         ValueError: a language model of one layer, which has no half.
@@ -47,14 +54,16 @@ class LookingTeacher(nn.Module):
         answers: bool = True,
         box_weight: float = 0.0,
         steps: int = 1,
+        word_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.model: Any = model
         width = int(self.model.get_output_embeddings().weight.shape[1])
         self.asked = nn.Linear(width, 4)
-        self.box_weight = box_weight if answers else 0.0
-        if self.box_weight:
-            self.about = nn.Linear(width, 4 * steps)
+        self.box_weight = box_weight
+        self.word_weight = word_weight
+        if box_weight:
+            self.steps = nn.Linear(width, 4 * steps)
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
@@ -73,7 +82,7 @@ class LookingTeacher(nn.Module):
         return len(self._decoder.layers) // 2
 
     def caption_loss(self, batch: WrittenBatch) -> Tensor:
-        """Mean cross-entropy of the answers plus those of the visual tokens and of the boxes, times their weights.
+        """Mean cross-entropy of the answers plus those of the hints, times their weights.
 
         Quarters that show nothing of what is asked for count a fifth. Without ``answers`` the second part alone.
 
@@ -82,12 +91,24 @@ class LookingTeacher(nn.Module):
         """
         if batch.asked is None:
             raise ValueError("a batch needs to tell which visual tokens show what is asked for")
-        if not self.answers:
-            return self._hint(self._first_half(batch), batch)
-        output = read_rows(self.model, batch, output_hidden_states=True)
-        states = output.hidden_states
-        loss = loss_of_output(output, batch) + self.weight * self._hint(states[self._half], batch)
-        return loss + self.box_weight * self._box_hint(states[self._half + 1], batch) if self.box_weight else loss
+        layers = self._decoder.layers
+        watched = {0: self.word_weight, self._half: self.box_weight if self.answers else 0.0}
+        with ExitStack() as stack:
+            looks = {place: stack.enter_context(remembered(layers[place])) for place in watched if watched[place]}
+            output = read_rows(self.model, batch, output_hidden_states=True) if self.answers else None
+            states = self._first_half(batch) if output is None else output.hidden_states[self._half]
+        loss = self._hint(states, batch) if output is None else self.weight * self._hint(states, batch)
+        if self.word_weight:
+            loss = loss + self.word_weight * self._naming(looks[0][0], batch)
+        if self.box_weight:
+            loss = loss + self.box_weight * self._seen_boxes(states, batch)
+        if output is None:
+            return loss
+        loss = loss + loss_of_output(output, batch)
+        if not self.box_weight:
+            return loss
+        told = self._told_boxes(output.hidden_states[self._half + 1], batch)
+        return loss + self.box_weight * (told + self._pointing(looks[self._half][0], batch))
 
     def _hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the quarters of visual tokens, from states (B, T, C) half way."""
@@ -98,14 +119,59 @@ class LookingTeacher(nn.Module):
         hint = binary_cross_entropy_with_logits(scores, batch.asked.float(), weights, reduction="sum")
         return hint / mean_over_processes(weights.sum())
 
-    def _box_hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
-        """Mean cross-entropy of the edges of the boxes that tokens are about, from states (B, T, C); 0 without any."""
+    def _seen_boxes(self, states: Tensor, batch: WrittenBatch) -> Tensor:
+        """Mean cross-entropy of the boxes of what visual tokens show, from states (B, T, C) half way."""
+        assert batch.boxes is not None, "comes with what is asked for"
+        return self._boxes(states[batch.inputs["input_ids"] == self.image_id], batch.boxes)
+
+    def _told_boxes(self, states: Tensor, batch: WrittenBatch) -> Tensor:
+        """That of the boxes that tokens of answers are about, from states (B, T, C) one layer later."""
         assert batch.about is not None, "comes with what is asked for"
-        told = batch.about[..., 0] >= 0
-        states, about = states[told], batch.about[told]
-        scores = self.about(rms_norm(states, states.shape[-1:])).float().unflatten(1, (4, -1)).log_softmax(-1)
-        loss = -scores.gather(2, about[..., None]).sum() / 4
+        return self._boxes(states[:, -batch.tail :].flatten(0, 1), batch.about[:, -batch.tail :].flatten(0, 1))
+
+    def _boxes(self, states: Tensor, boxes: Tensor) -> Tensor:
+        """Mean cross-entropy of the edges of boxes (N, 4) in states (N, C); -1: there is none."""
+        told = boxes[:, 0] >= 0
+        states, boxes = states[told], boxes[told]
+        scores = self.steps(rms_norm(states, states.shape[-1:])).float().unflatten(-1, (4, -1)).log_softmax(-1)
+        loss = -scores.gather(2, boxes[..., None]).sum() / 4
         return loss / mean_over_processes(told.sum().float()).clamp(min=1)
+
+    def _naming(self, looks: Looks, batch: WrittenBatch) -> Tensor:
+        """Mean of minus the logarithm of how much visual tokens look at the words that name what they show.
+
+        Those that no word of the question names are to look elsewhere, and count a fifth.
+
+        Raises:
+            ValueError: a batch that does not tell names.
+        """
+        if batch.words is None:
+            raise ValueError("a batch needs to tell the names of what visual tokens show")
+        ids = batch.inputs["input_ids"]
+        visual = ids == self.image_id
+        rows, places = visual.nonzero(as_tuple=True)
+        question = ((visual.cumsum(1) == 0) & batch.inputs["attention_mask"].bool())[rows]
+        naming = question & (ids[rows][:, :, None] == batch.words[:, None]).any(-1)
+        named = naming.any(-1)
+        weights = looks.log_weights(ids.shape[1], heads=max(1, looks.query.shape[1] // 2))[rows, :, places]
+        aims = torch.where(named[:, None], naming, ~question)
+        seen = weights.masked_fill(~aims[:, None], -torch.inf).logsumexp(-1).mean(1)
+        shares = torch.where(named, 1.0, _OTHERS_WEIGHT)
+        return -(seen * shares).sum() / mean_over_processes(shares.sum())
+
+    def _pointing(self, looks: Looks, batch: WrittenBatch) -> Tensor:
+        """Mean of minus the logarithm of how much tokens of answers look at the object that they are about."""
+        assert batch.boxes is not None, "comes with what is asked for"
+        assert batch.about is not None, "comes with what is asked for"
+        about = batch.about[:, -batch.tail :]
+        visual = batch.inputs["input_ids"] == self.image_id
+        shown = about.new_full((*visual.shape, 4), -1)
+        shown[visual] = batch.boxes
+        same = (about[:, :, None] == shown[:, None]).all(-1) & (about[..., :1] >= 0)
+        told = same.any(-1)
+        weights = looks.log_weights(batch.tail, heads=max(1, looks.query.shape[1] // 2)).transpose(1, 2)[told]
+        seen = weights.masked_fill(~same[told][:, None], -torch.inf).logsumexp(-1).mean(1)
+        return -seen.sum() / mean_over_processes(told.sum().float()).clamp(min=1)
 
     def _first_half(self, batch: WrittenBatch) -> Tensor:
         """States (B, T, C) half way through the layers; the others are not run."""

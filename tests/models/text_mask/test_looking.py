@@ -9,13 +9,14 @@ import torch
 from oracles.small_vlms import Parts, picture, text_mask_parts
 from oracles.text_mask_runs import build_run, run_config
 
+from mvplm.data.catalog import get_dataset
 from mvplm.data.token_grids import TokenGrids
 from mvplm.data.written import WrittenCollate
 from mvplm.engine import freeze
 from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.models.text_mask.model import answer_loss
-from mvplm.structures.written import Turn, WrittenSample
+from mvplm.structures.written import NamedObjects, Turn, WrittenSample
 from mvplm.text4seg.build import build_mask_mixture
 from mvplm.text4seg.teachers import build_learner
 
@@ -31,20 +32,34 @@ def question_first(parts: Parts, *, hints: bool = True) -> WrittenCollate:
 
 
 def sample(*, seed: int = 0, side: int = 32, answered: bool = True) -> WrittenSample:
-    shown = torch.zeros(side, side, dtype=torch.bool)
-    shown[: side // 2, : side // 2 if seed else 0] = True
+    shown = torch.zeros(1 if seed else 0, side, side, dtype=torch.bool)
+    shown[:, : side // 2, : side // 2] = True
+    boxes = torch.tensor([[0, 1, 2, 3]])[: len(shown)]
     answer = tuple(range(60, 63 + seed)) if answered else None
     about = torch.tensor([[-1] * 4, [0, 1, 2, 3], [4, 0, 4, 1], [1] * 4]) if answered and seed else None
     question = "the red star left of the ring" if seed else "the ring"
-    turn = Turn(question, answer, (), shown, about)
+    turn = Turn(question, answer, (), shown, boxes, about)
     return WrittenSample(picture(side, side, seed=seed), seed, "refer.general", (turn,))
 
 
-def teacher_of(parts: Parts) -> LookingTeacher:
+def named(given: WrittenSample, parts: Parts) -> WrittenSample:
+    """The sample with a star in the upper left quarter of its picture."""
+    masks = torch.zeros(1, *given.image.shape[1:], dtype=torch.bool)
+    masks[:, : masks.shape[1] // 2, : masks.shape[2] // 2] = True
+    star = tuple(parts.model.tokenizer.encode(" star"))
+    return replace(given, objects=NamedObjects(masks, (star,)))
+
+
+def teacher_of(parts: Parts, *, word_weight: float = 0.0) -> LookingTeacher:
     torch.manual_seed(0)
     image_id = parts.model.model.config.image_token_id
     return LookingTeacher(
-        copy.deepcopy(parts.model.model), image_id=image_id, weight=2.0, box_weight=3.0, steps=5
+        copy.deepcopy(parts.model.model),
+        image_id=image_id,
+        weight=2.0,
+        box_weight=3.0,
+        steps=5,
+        word_weight=word_weight,
     ).eval()
 
 
@@ -80,9 +95,13 @@ def test_tokens_of_covered_cells_are_asked_for(family: str):
 @families
 def test_the_loss_is_that_of_a_loop(family: str):
     parts = text_mask_parts(family)
-    teacher, batch = teacher_of(parts), question_first(parts)([sample(seed=1), sample()])
+    samples = [named(sample(seed=1), parts), named(sample(), parts)]
+    teacher, batch = teacher_of(parts, word_weight=0.5), question_first(parts)(samples)
+    star = set(samples[0].objects.names[0])
+    watched = copy.deepcopy(teacher.model)
+    watched.set_attn_implementation("eager")
     with torch.no_grad():
-        hint = weights = edges = 0.0
+        hint = weights = edges = seen = looks = words = shares = 0.0
         place = 0
         for given in batch.samples:
             alone = question_first(parts)([given])
@@ -92,18 +111,34 @@ def test_the_loss_is_that_of_a_loop(family: str):
             start = next(i for i in range(len(ids))[::-1] if ids[i : i + len(learned)] == learned)
             boxes = [] if given.turns[0].about is None else given.turns[0].about.tolist()
             for at, box in enumerate(boxes):
-                sure = torch.log_softmax(teacher.about(unit_of(more[0, start + at])).reshape(4, 5), 1)
+                sure = torch.log_softmax(teacher.steps(unit_of(more[0, start + at])).reshape(4, 5), 1)
                 edges -= sum(float(sure[edge, step]) / 4 for edge, step in enumerate(box) if step >= 0)
-            for state, token in zip(half[0], ids, strict=True):
-                if token != teacher.image_id:
-                    continue
-                unit = unit_of(state)
+            below, attended = (layer[0] for layer in watched(**alone.inputs, output_attentions=True).attentions)
+            visual = [at for at, token in enumerate(ids) if token == teacher.image_id]
+            shows = [at for at, asked in zip(visual, batch.asked[place:].any(1).tolist(), strict=False) if asked]
+            for at in shows:
+                sure = torch.log_softmax(teacher.steps(unit_of(half[0, at])).reshape(4, 5), 1)
+                seen -= sum(float(sure[edge, edge]) / 4 for edge in range(4)) / len(shows)
+            if boxes:
+                heads = attended[: max(1, len(attended) // 2), start + 1, shows].sum(1)
+                looks = -float(heads.log().mean())
+            ahead = range(visual[0])
+            fitting = [at for at in ahead if ids[at] in star]
+            elsewhere = [at for at in range(len(ids)) if at not in ahead]
+            for place_of, at in enumerate(visual):
+                shown = bool(batch.words[place + place_of, 0] >= 0) and bool(fitting)
+                mass = below[: max(1, len(below) // 2), at][:, fitting if shown else elsewhere].sum(1)
+                words -= (1.0 if shown else 0.2) * float(mass.log().mean())
+                shares += 1.0 if shown else 0.2
+            for at in visual:
+                unit = unit_of(half[0, at])
                 for sure, asked in zip(torch.sigmoid(teacher.asked(unit)), batch.asked[place].tolist(), strict=True):
                     hint -= float((sure if asked else 1 - sure).log()) * (1.0 if asked else 0.2)
                     weights += 1.0 if asked else 0.2
                 place += 1
-        expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights + 3.0 * edges / 3
-        assert place == len(batch.asked)
+        expected = float(answer_loss(teacher.model, batch)) + 2.0 * hint / weights + 3.0 * (edges / 3 + seen + looks)
+        expected += 0.5 * words / shares
+        assert place == len(batch.asked) and fitting == [] and (batch.words >= 0).any()
         assert float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=2e-4)
 
 
@@ -129,8 +164,9 @@ def test_half_of_the_layers_tell_as_much_without_answers(family: str):
     teacher, whole = teacher_of(parts), collate(samples)
     whole.about.fill_(-1)
     expected = teacher.caption_loss(whole) - answer_loss(teacher.model, whole)
-    half = LookingTeacher(teacher.model, image_id=teacher.image_id, answers=False).eval()
+    half = LookingTeacher(teacher.model, image_id=teacher.image_id, answers=False, box_weight=1.5, steps=5).eval()
     half.asked.load_state_dict(teacher.asked.state_dict())
+    half.steps.load_state_dict(teacher.steps.state_dict())
     heads = collate.heads([sample(seed=1, answered=False), sample(answered=False)])
     assert heads.labels is None and torch.equal(heads.asked, whole.asked)
     assert int(heads.inputs["attention_mask"].sum()) < int(whole.inputs["attention_mask"].sum())
@@ -166,6 +202,8 @@ def test_what_is_not_told_is_named():
         question_first(parts)([untold])
     with pytest.raises(ValueError, match="which visual tokens show what is asked for"):
         teacher_of(parts).caption_loss(question_first(parts, hints=False)([sample()]))
+    with pytest.raises(ValueError, match="names of what visual tokens show"):
+        teacher_of(parts, word_weight=1.0).caption_loss(question_first(parts)([sample()]))
 
 
 @families
@@ -192,11 +230,15 @@ def test_boxes_of_any_number_of_steps_can_be_told(tmp_path: Path, bins: int):
         "text_mask.prompt_order=text_first",
         "text_mask.looking=1.0",
         "text_mask.box_hints=1.0",
+        "text_mask.word_hints=1.0",
         f"text_mask.bins={bins}",
     )
     config, system = run_config(tmp_path, *settings), build_run(tmp_path, *settings)
     teacher = build_learner(system, config)
     _, batch = next(build_mask_mixture(config, system).batches(0))
-    assert batch.about.max() <= bins and teacher.about.weight.shape[0] == 4 * (bins + 1)
+    words = {int(word) for word in batch.words.flatten() if word >= 0}
+    names = get_dataset("scenes/train", role="referring", num=1, seed=7, size=96).vocabulary.names
+    assert words and words <= {word for name in names for word in system.tokenizer.encode(f" {name}")}
+    assert batch.about.max() <= bins and teacher.steps.weight.shape[0] == 4 * (bins + 1)
     teacher.caption_loss(batch).backward()
-    assert teacher.about.weight.grad.abs().max() > 0
+    assert teacher.steps.weight.grad.abs().max() > 0
