@@ -91,6 +91,8 @@ class TextMaskConfig(Section):
             say the boxes of what is asked for, and each token of an answer looks at what it is about, and says its box.
         word_hints: weight of a third, beside ``looking``: visual tokens look at the words of the question that name
             what they show. Sources then need masks and lists of names.
+        edge_weight: so many times as much as others count, beside ``looking``, tokens of answers that spell edges of
+            boxes: they are few, and all of a mask stands where they say.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -114,6 +116,7 @@ class TextMaskConfig(Section):
     looking: float = setting(0.0, low=0)
     box_hints: float = setting(0.0, low=0)
     word_hints: float = setting(0.0, low=0)
+    edge_weight: float = setting(1.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property

@@ -120,7 +120,7 @@ class WrittenBatch(_SampleBatch):
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
         told = {name: getattr(self, name) for name in ("labels", "asked", "boxes", "about", "words")}
-        moved = {name: None if value is None else value.to(device) for name, value in told.items()}
+        moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in told.items()}
         return replace(self, inputs=self._moved(device), **moved)
 
 

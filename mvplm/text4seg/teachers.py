@@ -35,9 +35,19 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
             answers=answers,
             box_weight=settings.box_hints,
             word_weight=settings.word_hints,
+            edges=(_edge_ids(system), settings.edge_weight),
             steps=1 + max(model.codec.limit) if settings.box_hints and isinstance(model.codec, BsdCodec) else 1,
         )
     return model
+
+
+def _edge_ids(system: TextMaskSystem) -> list[int]:
+    """Ids of the tokens that spell edges of boxes; none for codecs without boxes."""
+    codec = system.model.codec
+    if not isinstance(codec, BsdCodec):
+        return []
+    numbers = range(1 + max(codec.limit)) if codec.whole_numbers else range(10)
+    return sorted({place for number in numbers for place in system.tokenizer.encode(str(number))})
 
 
 def save_teacher(learner: nn.Module, folder: Path) -> None:

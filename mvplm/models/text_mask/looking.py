@@ -1,6 +1,6 @@
 """A language model from scratch learns where to look: visual tokens say how much they show of what is asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -40,6 +40,7 @@ class LookingTeacher(nn.Module):
         image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
         box_weight: of the hints about boxes. steps: values that an edge can have. word_weight: of that about words.
+        edges: ids of tokens that spell edges, and how many times as much as others they count in answers.
 
     Raises:
         ValueError: a language model of one layer, which has no half.
@@ -55,6 +56,7 @@ class LookingTeacher(nn.Module):
         box_weight: float = 0.0,
         steps: int = 1,
         word_weight: float = 0.0,
+        edges: tuple[Sequence[int], float] = ((), 1.0),
     ) -> None:
         super().__init__()
         self.model: Any = model
@@ -64,6 +66,10 @@ class LookingTeacher(nn.Module):
         self.word_weight = word_weight
         if box_weight:
             self.steps = nn.Linear(width, 4 * steps)
+        head = self.model.get_output_embeddings().weight
+        weights = torch.ones(len(head), device=head.device)
+        weights[list(edges[0])] = edges[1]
+        self.register_buffer("token_weights", weights, persistent=False)
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
@@ -104,7 +110,7 @@ class LookingTeacher(nn.Module):
             loss = loss + self.box_weight * self._seen_boxes(states, batch)
         if output is None:
             return loss
-        loss = loss + loss_of_output(output, batch)
+        loss = loss + loss_of_output(output, batch, weights=self.token_weights)
         if not self.box_weight:
             return loss
         told = self._told_boxes(output.hidden_states[self._half + 1], batch)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mvplm.models.text_mask.constraint import AnswerConstraints
@@ -40,8 +41,12 @@ def read_rows(model: nn.Module, batch: WrittenBatch, **options: Any) -> Any:
     )
 
 
-def loss_of_output(output: Any, batch: WrittenBatch) -> Tensor:
+def loss_of_output(output: Any, batch: WrittenBatch, *, weights: Tensor | None = None) -> Tensor:
     """:func:`answer_loss` from what :func:`read_rows` gave.
+
+    Args:
+        output: what it gave. batch: with answers.
+        weights: (V,) float, how much each token of the vocabulary counts; None: all the same.
 
     Raises:
         ValueError: a batch with open answers.
@@ -50,8 +55,12 @@ def loss_of_output(output: Any, batch: WrittenBatch) -> Tensor:
         raise ValueError("a batch with open answers cannot be learned from")
     logits = output.logits[:, :-1].float()
     labels = batch.labels[:, -batch.tail :]
-    total = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="sum")
-    return total / mean_over_processes((labels != _IGNORED).sum().float())
+    total = nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), weights, ignore_index=_IGNORED, reduction="sum"
+    )
+    learned = labels[labels != _IGNORED]
+    count = torch.ones_like(learned, dtype=torch.float32) if weights is None else weights[learned]
+    return total / mean_over_processes(count.sum())
 
 
 class TextMaskModel(nn.Module):

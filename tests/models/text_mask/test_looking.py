@@ -142,6 +142,25 @@ def test_the_loss_is_that_of_a_loop(family: str):
         assert float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=2e-4)
 
 
+def test_tokens_that_spell_edges_count_more():
+    parts = text_mask_parts("qwen3_vl")
+    batch = question_first(parts)([sample(seed=1), sample()])
+    model, edges = parts.model.model, (60, 62)
+    teacher = LookingTeacher(copy.deepcopy(model), image_id=model.config.image_token_id, edges=(edges, 3.0)).eval()
+    plain = LookingTeacher(copy.deepcopy(model), image_id=model.config.image_token_id).eval()
+    plain.asked.load_state_dict(teacher.asked.state_dict())
+    with torch.no_grad():
+        scores = model(**batch.inputs).logits.log_softmax(-1)
+        total = count = 0.0
+        for row, learned in enumerate(batch.labels):
+            for at, token in enumerate(learned.tolist()):
+                if token >= 0:
+                    weight = 3.0 if token in edges else 1.0
+                    total, count = total - weight * float(scores[row, at - 1, token]), count + weight
+        difference = teacher.caption_loss(batch) - plain.caption_loss(batch)
+        assert float(difference) == pytest.approx(total / count - float(answer_loss(model, batch)), abs=2e-5)
+
+
 def test_visual_tokens_learn_what_is_asked_for():
     parts = text_mask_parts("qwen3_vl")
     teacher, batch = teacher_of(parts).train(), question_first(parts)([sample(seed=1), sample()])
