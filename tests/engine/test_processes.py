@@ -17,7 +17,7 @@ from mvplm.engine.parallel import blocks, launched_plan
 
 SLOW = pytest.mark.skipif(
     os.environ.get("MVPLM_SLOW_TESTS") != "1",
-    reason="two processes for a quarter of a minute; MVPLM_SLOW_TESTS=1 runs it",
+    reason="two processes for a quarter of a minute or more; MVPLM_SLOW_TESTS=1 runs it",
 )
 SCRIPT = Path(__file__).with_name("plain_toy.py")
 
@@ -85,6 +85,7 @@ def test_checkpoints_of_sharded_weights_fit_any_number_of_processes(sharded: Pat
     assert_same(sharded / "one", sharded / "sharded_half")
 
 
+@SLOW
 def test_a_dead_process_ends_the_job_with_its_traceback_and_an_elastic_job_goes_on(tmp_path: Path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
     command += [str(SCRIPT.with_name("dying.py")), str(tmp_path)]
@@ -100,7 +101,7 @@ def test_a_dead_process_ends_the_job_with_its_traceback_and_an_elastic_job_goes_
     ("command", "end"),
     [
         ("tool", "done"),
-        ("mvplm", "SIGTERM"),
+        pytest.param("mvplm", "SIGTERM", marks=SLOW),
         pytest.param("tool", "SIGINT", marks=SLOW),
         pytest.param("mvplm", "error", marks=SLOW),
     ],

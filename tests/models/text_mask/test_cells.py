@@ -49,7 +49,7 @@ def test_the_loss_is_that_of_a_loop(family: str):
                 spelled = sum(float(steps[edge, step]) for edge, step in enumerate(at.tolist())) / 4
                 sure = torch.sigmoid(teacher.quarters(unit))
                 covered = float(torch.where(quarters, sure, 1 - sure).log().mean())
-                edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled - covered)
+                edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled / 2 - covered)
         table = teacher.model.get_input_embeddings().weight[spoken]
         size = float((rows.pow(2).mean().sqrt() / table.pow(2).mean().sqrt()).log() ** 2)
         expected = words / weights + sum(edges) / len(edges) + size
