@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvplm.data.mask_mapper import picture_of
-from mvplm.data.named_objects import named_objects, word_rows
+from mvplm.data.named_objects import named_annotations, named_objects, word_rows
 from mvplm.data.token_grids import HALF, TokenGrids, owners, quarter_shares
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
@@ -70,10 +70,9 @@ class CellMapper:
             ValueError: no list of names, an object without a mask, or a picture that cannot be read.
         """
         objects = named_objects(record, self.tokenizer)
-        found = [one for one in record.annotations if one.label is not None and not one.iscrowd]
         masks = objects.masks.numpy()
         sides = torch.tensor([record.size[1], record.size[0]] * 2, dtype=torch.float32)
-        boxes = torch.tensor([one.box for one in found], dtype=torch.float32).reshape(-1, 4) / sides
+        boxes = torch.tensor([one.box for one in named_annotations(record)], dtype=torch.float32).reshape(-1, 4) / sides
         image = picture_of(record)
         if random.Random(f"{self.seed}-{epoch}-{index}").random() < _MIRRORED:
             image, masks = image.flip(2), masks[:, :, ::-1].copy()

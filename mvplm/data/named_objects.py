@@ -7,20 +7,25 @@ import torch
 from torch import Tensor
 
 from mvplm.prompts.plain import PlainTokenizer
-from mvplm.structures import Record
+from mvplm.structures import Annotation, Record
 from mvplm.structures.masks import decode_mask
 from mvplm.structures.written import NamedObjects
 
 
+def named_annotations(record: Record) -> list[Annotation]:
+    """What of a record has a name, crowds left out."""
+    return [one for one in record.annotations if one.label is not None and not one.iscrowd]
+
+
 def named_objects(record: Record, tokenizer: PlainTokenizer) -> NamedObjects:
-    """The objects of a record that have a name, crowds left out.
+    """The masks and names of :func:`named_annotations`.
 
     Raises:
         ValueError: no list of names, or an object without a mask.
     """
     if record.vocabulary is None:
         raise ValueError(f"image {record.image_id}: cells need a list of names")
-    found = [one for one in record.annotations if one.label is not None and not one.iscrowd]
+    found = named_annotations(record)
     masks = np.zeros((len(found), *record.size), bool)
     for mask, one in zip(masks, found, strict=True):
         if one.segmentation is None:

@@ -129,7 +129,7 @@ class WrittenCollate:
         known = [sample.objects for sample in samples if sample.objects is not None]
         if len(known) < len(samples):
             return None
-        longest = max(1, *(len(name) for objects in known for name in objects.names), 0)
+        longest = max((len(name) for objects in known for name in objects.names), default=0)
         found: dict[int, Tensor] = {}
         for objects, grid in zip(known, self.grids(inputs), strict=True):
             if id(objects) not in found:

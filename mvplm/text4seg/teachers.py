@@ -70,7 +70,9 @@ def load_teacher(learner: nn.Module, folder: Path) -> None:
         try:
             load_weights(learner, left, allow_missing=("",))
         except ValueError as error:
-            raise ValueError(f"{path}: {error}; legs need one codec with one grid and number of bins") from error
+            raise ValueError(
+                f"{path}: {error}; legs need one codec with one grid and number of bins, at most 256"
+            ) from error
 
 
 def _is_own(name: str) -> bool:

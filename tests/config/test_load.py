@@ -249,6 +249,9 @@ def test_cells_are_not_learned_with_adapters():
 def test_hints_where_to_look_need_the_question_in_front():
     with pytest.raises(ValueError, match="text_mask.looking needs text_mask.prompt_order 'text_first'"):
         load_config(None, ["system=text4seg", "text_mask.looking=1.0"])
+    for hint in ("box_hints", "word_hints"):
+        with pytest.raises(ValueError, match=f"text_mask.{hint} needs text_mask.looking"):
+            load_config(None, ["system=text4seg", f"text_mask.{hint}=1.0"])
     asking = ["system=text4seg", "text_mask.looking=1.0", "text_mask.prompt_order=text_first"]
     load_config(None, asking)
     with pytest.raises(ValueError, match="leave text_mask.looking at 0"):

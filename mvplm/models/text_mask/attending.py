@@ -26,6 +26,11 @@ class Looks:
     mask: Tensor | None
     scaling: float
 
+    @property
+    def half(self) -> int:
+        """Half of the heads, at least one."""
+        return max(1, self.query.shape[1] // 2)
+
     def log_weights(self, last: int, *, heads: int) -> Tensor:
         """Logarithms of the attention (B, heads, last, T) of the ``last`` tokens, in the first ``heads`` heads."""
         groups = self.query.shape[1] // self.key.shape[1]

@@ -60,13 +60,13 @@ class LookingTeacher(nn.Module):
     ) -> None:
         super().__init__()
         self.model: Any = model
-        width = int(self.model.get_output_embeddings().weight.shape[1])
+        head = self.model.get_output_embeddings().weight
+        width = int(head.shape[1])
         self.asked = nn.Linear(width, 4)
         self.box_weight = box_weight
         self.word_weight = word_weight
         if box_weight:
             self.steps = nn.Linear(width, 4 * steps)
-        head = self.model.get_output_embeddings().weight
         weights = torch.ones(len(head), device=head.device)
         weights[list(edges[0])] = edges[1]
         self.register_buffer("token_weights", weights, persistent=False)
@@ -159,7 +159,7 @@ class LookingTeacher(nn.Module):
         question = ((visual.cumsum(1) == 0) & batch.inputs["attention_mask"].bool())[rows]
         naming = question & (ids[rows][:, :, None] == batch.words[:, None]).any(-1)
         named = naming.any(-1)
-        weights = looks.log_weights(ids.shape[1], heads=max(1, looks.query.shape[1] // 2))[rows, :, places]
+        weights = looks.log_weights(ids.shape[1], heads=looks.half)[rows, :, places]
         aims = torch.where(named[:, None], naming, ~question)
         seen = weights.masked_fill(~aims[:, None], -torch.inf).logsumexp(-1).mean(1)
         shares = torch.where(named, 1.0, _OTHERS_WEIGHT)
@@ -175,7 +175,7 @@ class LookingTeacher(nn.Module):
         shown[visual] = batch.boxes
         same = (about[:, :, None] == shown[:, None]).all(-1) & (about[..., :1] >= 0)
         told = same.any(-1)
-        weights = looks.log_weights(batch.tail, heads=max(1, looks.query.shape[1] // 2)).transpose(1, 2)[told]
+        weights = looks.log_weights(batch.tail, heads=looks.half).transpose(1, 2)[told]
         seen = weights.masked_fill(~same[told][:, None], -torch.inf).logsumexp(-1).mean(1)
         return -seen.sum() / mean_over_processes(told.sum().float()).clamp(min=1)
 
