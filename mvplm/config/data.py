@@ -147,6 +147,10 @@ class SourceConfig(Section):
         masks: learn masks where the data have them; False learns boxes alone, in half the time on CPUs.
         response: kind of response; None takes ``response.kind``.
         form: kind of question to a model that writes masks or boxes; None takes the usual one of ``task``.
+        pictures: False leaves them out for models that write masks: questions and answers alone, of which a language
+            model from scratch learns how they are spelled in a fraction of the time.
+        max_length: most ids of questions and answers of a sample, for models that write masks; None takes
+            ``text_mask.max_length``. Rows are padded to the longest of a batch, so that rare long ones are dear.
         nominal_records: number of records as published; only estimates of a run read it, where the data are not there.
     """
 
@@ -160,6 +164,8 @@ class SourceConfig(Section):
     masks: bool = True
     response: str | None = setting(None, choices=RESPONSES)
     form: str | None = setting(None, choices=tuple(dict.fromkeys((*MASK_FORMS, *BOX_MASK_FORMS))))
+    pictures: bool = True
+    max_length: int | None = setting(None, low=32)
     nominal_records: int | None = setting(None, low=1)
 
 

@@ -234,6 +234,9 @@ def _text_mask_problems(config: Config) -> list[str]:
         found.append(f"{key} needs text_mask.prompt_order 'text_first': tokens in front see no question")
     if config.text_mask.box_hints and (not config.text_mask.looking or codec not in ("bsd_bricks", "canvas")):
         found.append("text_mask.box_hints needs text_mask.looking, and text_mask.codec 'bsd_bricks' or 'canvas'")
+    boxes_first = config.text_mask.box_hints or config.text_mask.learns == "cells"
+    if config.text_mask.mask_hints and (not boxes_first or codec != "canvas"):
+        found.append("text_mask.mask_hints needs text_mask.box_hints, and text_mask.codec 'canvas'")
     if config.text_mask.word_hints and not config.text_mask.hints:
         found.append("text_mask.word_hints needs text_mask.looking")
     if config.text_mask.dtype == "bf16" and not config.text_mask.lora.rank:

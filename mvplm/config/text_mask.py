@@ -91,6 +91,9 @@ class TextMaskConfig(Section):
             say the boxes of what is asked for, and each token of an answer looks at what it is about, and says its box.
         word_hints: weight of a third, beside ``looking``: visual tokens look at the words of the question that name
             what they show. Sources then need masks and lists of names.
+        mask_hints: weight of a fourth, beside ``box_hints``, with codec "canvas": visual tokens say what is painted on
+            the canvas of what is asked for; tokens of an answer do so as well, and say which row is written and what is
+            painted there. With "cells" visual tokens do so about what they show.
         edge_weight: so many times as much as others count, beside ``looking``, tokens of answers that spell edges of
             boxes: they are few, and all of a mask stands where they say.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
@@ -116,6 +119,7 @@ class TextMaskConfig(Section):
     looking: float = setting(0.0, low=0)
     box_hints: float = setting(0.0, low=0)
     word_hints: float = setting(0.0, low=0)
+    mask_hints: float = setting(0.0, low=0)
     edge_weight: float = setting(1.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)
 

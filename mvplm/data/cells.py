@@ -56,11 +56,15 @@ class CellMapper:
 
     Args:
         tokenizer: plain. ladder: of the answers that are learned later. seed: base of all draws.
+        canvases: of a codec with them: tell what objects look like there.
     """
 
-    def __init__(self, tokenizer: PlainTokenizer, *, ladder: Ladder, seed: int = 0) -> None:
+    def __init__(
+        self, tokenizer: PlainTokenizer, *, ladder: Ladder, seed: int = 0, canvases: BsdCodec | None = None
+    ) -> None:
         self.tokenizer = tokenizer
         self.ladder = ladder
+        self.canvases = canvases
         self.seed = seed
 
     def __call__(self, record: Record, *, epoch: int = 0, index: int = 0) -> CellSample:
@@ -78,7 +82,10 @@ class CellMapper:
             image, masks = image.flip(2), masks[:, :, ::-1].copy()
             boxes = torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)
         steps = self.ladder(masks) if len(masks) else torch.zeros(0, 4, dtype=torch.int64)
-        return CellSample(image, record.image_id, torch.from_numpy(masks), boxes, steps, objects.names)
+        sketches = None
+        if self.canvases is not None:
+            sketches = torch.from_numpy(self.canvases.sketches(masks)).flatten(1)
+        return CellSample(image, record.image_id, torch.from_numpy(masks), boxes, steps, objects.names, sketches)
 
 
 class CellCollate:
@@ -106,11 +113,14 @@ class CellCollate:
         shares = [quarter_shares(sample.masks, grid) for sample, grid in zip(samples, self._grids(found), strict=True)]
         owned = [owners(share) for share in shares]
         longest = max(len(name) for sample in samples for name in (self._nothing, *sample.names))
-        words, boxes, steps, quarters = [], [], [], []
+        words, boxes, steps, quarters, sketches = [], [], [], [], []
         for sample, share, owner in zip(samples, shares, owned, strict=True):
             words.append(word_rows([self._nothing, *sample.names], longest=longest)[owner])
             boxes.append(torch.cat([torch.zeros(1, 4), sample.boxes])[owner])
             steps.append(torch.cat([sample.steps.new_zeros(1, 4), sample.steps])[owner])
+            if sample.sketches is not None:
+                none = sample.sketches.new_zeros(1, sample.sketches.shape[1])
+                sketches.append(torch.cat([none, sample.sketches])[owner])
             covered = torch.cat([share.new_zeros(1, *share.shape[1:]), share])
             quarters.append(covered[owner, torch.arange(len(owner))] >= HALF)
         inputs = {name: found[name] for name in ("pixel_values", "image_grid_thw") if name in found}
@@ -122,4 +132,5 @@ class CellCollate:
             steps=torch.cat(steps),
             quarters=torch.cat(quarters),
             image_ids=[sample.image_id for sample in samples],
+            sketches=torch.cat(sketches) if len(sketches) == len(samples) else None,
         )

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from mvplm.structures import Record
 from mvplm.structures.choices import check_choice
 from mvplm.structures.written import Turn, WrittenSample
 from mvplm.textmask import BsdCodec, Codec, IsdCodec
-from mvplm.textmask.whereabouts import boxes_of_tokens
+from mvplm.textmask.whereabouts import boxes_of_tokens, rows_of_tokens
 
-HINTS = ("shown", "boxes", "names")
+HINTS = ("shown", "boxes", "names", "sketches")
 
 
 class MaskTextMapper:
@@ -36,9 +37,10 @@ class MaskTextMapper:
         seed: base of all draws.
         hints: of ``HINTS``, what to tell beside answers. "shown": where what is asked for can be seen; "boxes": its
             boxes, in steps of a codec of boxes, and which of them each token of an answer is about; "names": the names
-            and masks of all objects.
+            and masks of all objects; "sketches": what is painted on the canvases of what is asked for, and which row of
+            them is written behind each token of an answer.
         answers: tell answers; False leaves them open.
-        apart: several questions become a sample each, which share the picture.
+        apart: several questions become a sample each, which share the picture. pictures: they are shown.
 
     Attributes:
         vanished: targets left out so far because nothing of them is seen on the grid.
@@ -56,6 +58,7 @@ class MaskTextMapper:
         hints: Collection[str] = (),
         answers: bool = True,
         apart: bool = False,
+        pictures: bool = True,
     ) -> None:
         self.maker = maker
         self.tokenizer = tokenizer
@@ -66,6 +69,7 @@ class MaskTextMapper:
         self.hints = frozenset(check_choice("hint", hint, choices=HINTS) for hint in hints)
         self.answers = answers
         self.apart = apart
+        self.pictures = pictures
         self.vanished = 0
 
     def __call__(
@@ -120,7 +124,15 @@ class MaskTextMapper:
         if answer is not None and len(answer) > self.max_length:
             raise ValueError(f"image {record.image_id}: an answer of {len(answer)} ids, at most {self.max_length} fit")
         shown = torch.from_numpy(made.masks) if "shown" in self.hints and made.masks is not None else None
-        return Turn(made.question, answer, made.names, shown, self._boxes(made.masks), self._about(answer))
+        return Turn(
+            made.question,
+            answer,
+            made.names,
+            shown,
+            self._boxes(made.masks),
+            self._about(answer),
+            **self._drawn(made.masks, answer),
+        )
 
     def _boxes(self, masks: np.ndarray | None) -> Tensor | None:
         if masks is None or "boxes" not in self.hints or not isinstance(self.maker.codec, BsdCodec):
@@ -131,6 +143,17 @@ class MaskTextMapper:
         if answer is None or "boxes" not in self.hints:
             return None
         return torch.from_numpy(boxes_of_tokens(list(answer), self.tokenizer))
+
+    def _drawn(self, masks: np.ndarray | None, answer: tuple[int, ...] | None) -> dict[str, Tensor]:
+        codec = self.maker.codec
+        if "sketches" not in self.hints or not isinstance(codec, BsdCodec):
+            return {}
+        found: dict[str, Tensor] = {}
+        if masks is not None and self.pictures:
+            found["sketches"] = torch.from_numpy(codec.sketches(masks)).flatten(1)
+        if answer is not None:
+            found["drawn"] = torch.from_numpy(rows_of_tokens(list(answer), self.tokenizer, canvas=codec.grid))
+        return found
 
     def ask(self, record: Record, *, rng: random.Random, expression: int | None) -> AnsweredQuestion:
         """One question and its answer as text."""
@@ -144,9 +167,10 @@ class MaskTextMapper:
         """A sample for each part of the turns; all hold the same picture."""
         picture = picture_of(record)
         objects = named_objects(record, self.tokenizer) if "names" in self.hints else None
-        return [
-            WrittenSample(picture, record.image_id, self.maker.form, tuple(turns), objects=objects) for turns in parts
-        ]
+        made = partial(
+            WrittenSample, picture, record.image_id, self.maker.form, objects=objects, pictured=self.pictures
+        )
+        return [made(tuple(turns)) for turns in parts]
 
 
 def answer_ids(text: str, tokenizer: Any, *, codec: Codec) -> list[int]:

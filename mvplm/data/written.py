@@ -27,6 +27,7 @@ class WrittenCollate:
         options: further arguments of the processor for pictures, such as ``{"min_pixels": 614656}``.
         opening: id that begins a picture, in front of which the first question is put as well; None: only behind.
         grids: of visual tokens, to tell in training what they show of what is asked for; None: nothing learns that.
+        image_id: id of visual tokens, for samples whose picture is left out.
         shares: the model takes a picture once that several rows show, see ``mvplm.models.text_mask.sharing``.
         whole: questions with open answers, too, become whole rows; otherwise pictures they share are there once.
     """
@@ -42,6 +43,7 @@ class WrittenCollate:
         whole: bool = False,
         grids: TokenGrids | None = None,
         shares: bool = False,
+        image_id: int | None = None,
     ) -> None:
         self.processor = processor
         self.tokenizer = tokenizer
@@ -51,6 +53,7 @@ class WrittenCollate:
         self.whole = whole
         self.grids = grids
         self.shares = shares
+        self.image_id = image_id
 
     def __call__(self, samples: Sequence[WrittenSample]) -> WrittenBatch | AskedBatch:
         """The batch of B samples: with answers to learn from, or with questions to answer.
@@ -62,13 +65,44 @@ class WrittenCollate:
         answered = {sample.turns[-1].answer is not None for sample in samples}
         if len(answered) != 1:
             raise ValueError("a batch needs samples, either all with answers or all without")
+        if not samples[0].pictured:
+            return self._texts(samples)
         return self._rows(samples) if self.whole or answered == {True} else self._asked(samples)
 
     def heads(self, samples: Sequence[WrittenSample]) -> WrittenBatch:
         """The batch up to the pictures, to learn which visual tokens show what is asked for, and no answers."""
         samples = list(samples)
+        if not samples[0].pictured:
+            return self._texts(samples)
         inputs = self._joined(samples, [_Text() for _ in samples])
-        return WrittenBatch(inputs, samples, None, 0, *self._shown(samples, inputs), words=self._words(samples, inputs))
+        return WrittenBatch(
+            inputs,
+            samples,
+            None,
+            0,
+            *self._shown(samples, inputs),
+            words=self._words(samples, inputs),
+            sketches=self._sketches(samples, inputs),
+        )
+
+    def _texts(self, samples: list[WrittenSample]) -> WrittenBatch:
+        """The batch without pictures, to learn how answers are written."""
+        head = self.pictures([samples[0].image])["input_ids"][0]
+        texts, rows = [self._text(sample) for sample in samples], []
+        for sample, text in zip(samples, texts, strict=True):
+            lead = self._lead(sample, head)
+            whole = torch.cat([head[: lead.place], head.new_tensor(lead.ids), head[lead.place :]])
+            rows.append(torch.cat([whole[whole != self.image_id], head.new_tensor(text.ids)]))
+        longest = max(map(len, rows))
+        inputs = {
+            "input_ids": _pad_left(rows, longest, fill=self.tokenizer.pad_id),
+            "attention_mask": _pad_left([torch.ones_like(row) for row in rows], longest, fill=0),
+        }
+        labels, drawn = (
+            _pad_left([torch.tensor(told, dtype=torch.int64) for told in part], longest, fill=fill)
+            for part, fill in (([text.labels for text in texts], IGNORED), ([text.drawn for text in texts], -1))
+        )
+        return WrittenBatch(inputs, samples, labels, max(len(text.labels) for text in texts), drawn=drawn)
 
     def ask(self, samples: Sequence[WrittenSample], *, rows: Sequence[int]) -> AskedBatch:
         """Questions about pictures that are read already; ``rows``: the picture of every sample."""
@@ -101,6 +135,10 @@ class WrittenCollate:
             if hints
             else None,
             self._words(samples, inputs) if hints else None,
+            self._sketches(samples, inputs) if hints else None,
+            _pad_left([torch.tensor(text.drawn, dtype=torch.int64) for text in texts], longest, fill=-1)
+            if hints
+            else None,
         )
 
     def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -136,6 +174,18 @@ class WrittenCollate:
                 rows = word_rows([(), *objects.names], longest=longest)
                 found[id(objects)] = rows[owners(quarter_shares(objects.masks, grid))]
         return torch.cat([found[id(objects)] for objects in known])
+
+    def _sketches(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> Tensor | None:
+        """What is painted on the canvases of what visual tokens show, (L, h * w) bool; None where that is not told."""
+        assert self.grids is not None
+        found: list[Tensor] = []
+        for sample, grid in zip(samples, self.grids(inputs), strict=True):
+            shown, told = sample.turns[0].shown, sample.turns[0].sketches
+            if shown is None or told is None:
+                return None
+            none = told.new_zeros(1, told.shape[1])
+            found.append(torch.cat([none, told])[owners(quarter_shares(shown, grid))])
+        return torch.cat(found)
 
     def _joined(self, samples: list[WrittenSample], texts: "list[_Text]") -> dict[str, Tensor]:
         """Arguments of the model: pictures, what is in front of them, and texts behind, padded on the left."""
@@ -206,7 +256,7 @@ class WrittenCollate:
                 text.add(self.frame.between)
             text.add([*self.tokenizer.encode(turn.question), *self.frame.after])
             if turn.answer is not None:
-                text.add([*turn.answer, self.frame.end], learned=True, about=turn.about)
+                text.add([*turn.answer, self.frame.end], learned=True, about=turn.about, drawn=turn.drawn)
         return text
 
 
@@ -226,9 +276,19 @@ class _Text:
     labels: list[int] = field(default_factory=list)
 
     about: list[list[int]] = field(default_factory=list)
+    drawn: list[int] = field(default_factory=list)
 
-    def add(self, ids: Sequence[int], *, learned: bool = False, about: Tensor | None = None) -> None:
+    def add(
+        self,
+        ids: Sequence[int],
+        *,
+        learned: bool = False,
+        about: Tensor | None = None,
+        drawn: Tensor | None = None,
+    ) -> None:
         told = [] if about is None else about.tolist()
+        rows = [] if drawn is None else drawn.tolist()
+        self.drawn += [*rows, *[-1] * (len(ids) - len(rows))]
         self.ids += ids
         self.labels += ids if learned else [IGNORED] * len(ids)
         self.about += [*told, *[[-1] * 4] * (len(ids) - len(told))]

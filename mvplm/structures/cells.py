@@ -15,6 +15,7 @@ class CellSample:
         image: (3, H, W) uint8 RGB at its original size. image_id: for messages.
         masks: (N, H, W) bool of the objects. boxes: (N, 4) XYXY in sides of the picture. steps: (N, 4) int64, the
             same on the ladder of a codec. names: N lists of ids, of the words of each object's name.
+        sketches: (N, h * w) bool, their canvases; None where that is not told.
     """
 
     image: Tensor
@@ -23,6 +24,7 @@ class CellSample:
     boxes: Tensor
     steps: Tensor
     names: tuple[tuple[int, ...], ...]
+    sketches: Tensor | None = None
 
 
 @dataclass
@@ -36,6 +38,7 @@ class CellBatch:
         boxes: (L, 4) XYXY in sides of the picture, steps: (L, 4) int64 on a ladder; zeros where nothing is shown.
         quarters: (L, 4) bool, which quarters of its cell the shown object covers, row by row.
         image_ids: of the B pictures.
+        sketches: (L, h * w) bool, the canvas of the object; None where that is not told.
     """
 
     inputs: dict[str, Any]
@@ -45,6 +48,7 @@ class CellBatch:
     steps: Tensor
     quarters: Tensor
     image_ids: list[int | str]
+    sketches: Tensor | None = None
     family: str = field(default="caption", init=False)
 
     def __len__(self) -> int:
@@ -61,4 +65,5 @@ class CellBatch:
             boxes=self.boxes.to(device),
             steps=self.steps.to(device),
             quarters=self.quarters.to(device),
+            sketches=None if self.sketches is None else self.sketches.to(device),
         )

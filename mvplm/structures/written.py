@@ -20,6 +20,8 @@ class Turn:
             known. boxes: (N, 4) int64, their boxes in steps of the codec; None as well.
         about: (K, 4) int64, the box that each token of the answer is about, -1 where there is none, see
             :func:`mvplm.textmask.whereabouts.boxes_of_tokens`; None as well.
+        sketches: (N, h * w) bool, what is painted on the canvas of each object; None as well.
+        drawn: (K,) int64, the row of a canvas that is written behind each token, -1 where there is none; None as well.
     """
 
     question: str
@@ -28,6 +30,8 @@ class Turn:
     shown: Tensor | None = field(default=None, compare=False, repr=False)
     boxes: Tensor | None = field(default=None, compare=False, repr=False)
     about: Tensor | None = field(default=None, compare=False, repr=False)
+    sketches: Tensor | None = field(default=None, compare=False, repr=False)
+    drawn: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class WrittenSample:
         image: (3, H, W) uint8 RGB at its original size. image_id: for messages and results.
         form: kind of question, such as "refer.general". turns: at least one; all answered, or one open.
         objects: all of the picture's, asked for or not; None where that is not needed.
+        pictured: whoever answers sees the picture; otherwise it learns how answers are written.
     """
 
     image: Tensor
@@ -57,6 +62,7 @@ class WrittenSample:
     form: str
     turns: tuple[Turn, ...]
     objects: NamedObjects | None = field(default=None, kw_only=True, compare=False, repr=False)
+    pictured: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.image.ndim != 3 or self.image.shape[0] != 3 or self.image.dtype != torch.uint8:
@@ -107,6 +113,9 @@ class WrittenBatch(_SampleBatch):
             it shows none; None as well.
         about: (B, T, 4) int64, the box that each token is about, in steps of the codec, -1 elsewhere; None as well.
         words: (L, W) int64, ids of the name of the object that a visual token shows, -1 behind them; None as well.
+        sketches: (L, h * w) bool, what is painted on the canvas of that object; all False where it shows none; None as
+            well.
+        drawn: (B, T) int64, the row of a canvas that is written behind each token, -1 elsewhere; None as well.
     """
 
     labels: Tensor | None
@@ -115,11 +124,20 @@ class WrittenBatch(_SampleBatch):
     boxes: Tensor | None = None
     about: Tensor | None = None
     words: Tensor | None = None
+    sketches: Tensor | None = None
+    drawn: Tensor | None = None
     family: str = field(default="caption", init=False)
+
+    @property
+    def pictured(self) -> bool:
+        """Whether there are pictures."""
+        return all(sample.pictured for sample in self.samples)
 
     def to(self, device: torch.device | str) -> "WrittenBatch":
         """The same batch with its tensors on ``device``."""
-        told = {name: getattr(self, name) for name in ("labels", "asked", "boxes", "about", "words")}
+        told = {
+            name: getattr(self, name) for name in ("labels", "asked", "boxes", "about", "words", "sketches", "drawn")
+        }
         moved: dict[str, Any] = {name: None if value is None else value.to(device) for name, value in told.items()}
         return replace(self, inputs=self._moved(device), **moved)
 

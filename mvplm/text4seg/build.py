@@ -1,5 +1,6 @@
 """From a configuration to a model that writes masks as text, and what surrounds it. It builds; it runs nothing."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from mvplm.build_training import mixture_of
-from mvplm.config import Config
+from mvplm.config import Config, SourceConfig
 from mvplm.data.cells import CellCollate, CellMapper, Ladder
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
@@ -26,6 +27,7 @@ from mvplm.pretrained import shipped_folder
 from mvplm.prompts.chat import ChatFrame
 from mvplm.prompts.mask_tasks import FORM_OF_TASK, TEMPLATES
 from mvplm.prompts.plain import PlainTokenizer
+from mvplm.structures.written import WrittenBatch, WrittenSample
 from mvplm.textmask import BsdCodec, Codec, get_codec
 
 PROCESSOR_DIR, MODEL_DIR = "processor", "model"
@@ -65,6 +67,7 @@ class TextMaskSystem:
             options=dict(asked.processor),
             opening=opening,
             grids=TokenGrids.of(settings) if asked.hints else None,
+            image_id=int(settings.image_token_id),
             shares=can_share(self.model.model),
         )
 
@@ -180,15 +183,29 @@ def _small_texts() -> list[str]:
     return [*texts, *fixed * max(1, len(texts) // 20)]
 
 
-def _hints(config: Config) -> list[str]:
+def _hints(config: Config, *, pictures: bool) -> list[str]:
     """What samples tell beside answers."""
     settings = config.text_mask
-    wanted = {"shown": settings.hints, "boxes": settings.box_hints > 0, "names": settings.word_hints > 0}
+    if not pictures:
+        return ["sketches"] if settings.mask_hints else []
+    wanted = {
+        "shown": settings.hints,
+        "boxes": settings.box_hints > 0,
+        "names": settings.word_hints > 0,
+        "sketches": settings.mask_hints > 0,
+    }
     return [name for name, told in wanted.items() if told]
 
 
 def build_mask_mapper(
-    config: Config, system: TextMaskSystem, *, task: str, form: str | None = None, training: bool = True
+    config: Config,
+    system: TextMaskSystem,
+    *,
+    task: str,
+    form: str | None = None,
+    max_length: int | None = None,
+    pictures: bool = True,
+    training: bool = True,
 ) -> MaskTextMapper:
     """From records to samples of a task; evaluation (not ``training``) asks and tells no answers."""
     maker = QuestionMaker(build_codec(config), form or FORM_OF_TASK[task], training=training, answered=training)
@@ -197,11 +214,24 @@ def build_mask_mapper(
         system.tokenizer,
         task=task,
         wordings=config.text_mask.wordings,
-        max_length=config.text_mask.max_length,
+        max_length=max_length or config.text_mask.max_length,
         seed=config.train.seed,
-        hints=_hints(config) if training else (),
+        hints=_hints(config, pictures=pictures) if training else (),
         apart=config.text_mask.prompt_order == "text_first",
-        answers=config.text_mask.learns == "answers",
+        answers=config.text_mask.learns == "answers" or not pictures,
+        pictures=pictures,
+    )
+
+
+def source_mapper(config: Config, system: TextMaskSystem, *, source: SourceConfig) -> MaskTextMapper:
+    """From records to samples of a source."""
+    return build_mask_mapper(
+        config,
+        system,
+        task=source.task,
+        form=source.form,
+        max_length=source.max_length,
+        pictures=source.pictures,
     )
 
 
@@ -209,15 +239,22 @@ def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixtur
     """The mixture of a run in which visual tokens learn what they show."""
     grids = TokenGrids.of(system.model.model.config)
     collate = CellCollate(system.collate(config).pictures, system.tokenizer, grids=grids)
-    mapper = CellMapper(system.tokenizer, ladder=Ladder(system.model.codec), seed=config.train.seed)
+    codec = system.model.codec
+    canvases = codec if config.text_mask.mask_hints and isinstance(codec, BsdCodec) else None
+    mapper = CellMapper(system.tokenizer, ladder=Ladder(codec), seed=config.train.seed, canvases=canvases)
     return mixture_of(config, lambda source, _: mapper, collate=collate)
 
 
 def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
     """The mixture of a run; see :func:`mvplm.build_training.mixture_of`."""
-    collate = system.collate(config)
     return mixture_of(
         config,
-        lambda source, _: build_mask_mapper(config, system, task=source.task, form=source.form),
-        collate=collate.heads if config.text_mask.learns == "asked" else collate,
+        lambda source, _: source_mapper(config, system, source=source),
+        collate=training_collate(config, system),
     )
+
+
+def training_collate(config: Config, system: TextMaskSystem) -> Callable[[Sequence[WrittenSample]], WrittenBatch]:
+    """Makes batches of questions and answers, or of what of them a run learns."""
+    collate = system.collate(config)
+    return collate.heads if config.text_mask.learns == "asked" else collate

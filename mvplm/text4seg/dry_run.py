@@ -9,7 +9,14 @@ from mvplm.config import Config
 from mvplm.dry_run import DryRun
 from mvplm.engine import freeze
 from mvplm.structures.written import WrittenSample
-from mvplm.text4seg.build import TextMaskSystem, assemble, build_mask_mapper, build_text_mask, read_processor
+from mvplm.text4seg.build import (
+    TextMaskSystem,
+    assemble,
+    build_text_mask,
+    read_processor,
+    source_mapper,
+    training_collate,
+)
 from mvplm.text4seg.teachers import build_learner
 from mvplm.writing_dry_run import WritingRun, described_base, estimate_writing_run
 
@@ -28,7 +35,7 @@ def estimate_text_run(config: Config, *, processes: int = 1) -> DryRun:
     run = WritingRun(
         model=system.model,
         language=base.config.get_text_config(decoder=True),
-        mapper=lambda source: build_mask_mapper(config, system, task=source.task, form=source.form),
+        mapper=lambda source: source_mapper(config, system, source=source),
         inputs=_inputs(config, system),
         longest=settings.max_length,
         trained_only=settings.base is not None and bool(settings.lora.rank),
@@ -38,11 +45,10 @@ def estimate_text_run(config: Config, *, processes: int = 1) -> DryRun:
 
 def _inputs(config: Config, system: TextMaskSystem) -> Callable[[Sequence[WrittenSample]], dict[str, Any]]:
     """Arguments of the model for samples, as the run will read them."""
-    collate = system.collate(config)
     if config.text_mask.learns == "cells":
-        return lambda samples: collate.pictures([sample.image for sample in samples])
-    if config.text_mask.learns == "asked":
-        return lambda samples: collate.heads(samples).inputs
+        pictures = system.collate(config).pictures
+        return lambda samples: pictures([sample.image for sample in samples])
+    collate = training_collate(config, system)
     return lambda samples: collate(samples).inputs
 
 

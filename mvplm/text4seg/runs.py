@@ -51,8 +51,9 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
 
     cells = config.text_mask.learns == "cells"
     learner = build_learner(system, config)
-    if config.train.init_from and not resume:
-        load_teacher(learner, Path(config.train.init_from).parent)
+    before = Path(config.train.init_from).parent if config.train.init_from else None
+    if before is not None and not resume:
+        load_teacher(learner, before)
     trainer = Trainer(
         learner,
         _no_criterion,
@@ -69,7 +70,7 @@ def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: t
     if trainer.is_main and summary.step >= config.train.steps:
         with trainer.evaluation_model():
             TextPerceiver(system, config=config).save(out / "model")
-            save_teacher(learner, out)
+            save_teacher(learner, out, before=before)
     return summary
 
 

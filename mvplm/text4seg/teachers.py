@@ -14,7 +14,7 @@ from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
 from mvplm.textmask import BsdCodec
 
-TEACHERS = ("box.", "steps.", "quarters.", "asked.")
+TEACHERS = ("box.", "steps.", "quarters.", "asked.", "drawing.")
 """Weights in checkpoints that only training needs."""
 TEACHER_FILE = "teacher.safetensors"
 """Where a run leaves them for the next leg, beside its saved model."""
@@ -24,7 +24,8 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
     """What is trained. Weights that it does not teach are frozen; those that were frozen before stay so."""
     model, settings = system.model, config.text_mask
     if settings.learns == "cells":
-        return CellTeacher(model.model, steps=Ladder(model.codec).steps)
+        drawing = (settings.mask_hints, model.codec.grid)
+        return CellTeacher(model.model, steps=Ladder(model.codec).steps, drawing=drawing)
     if settings.hints:
         image_id = TokenGrids.of(model.model.config).image_id
         answers = settings.learns == "answers"
@@ -33,8 +34,10 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
             image_id=image_id,
             weight=settings.looking,
             answers=answers,
+            texts=any(source.ratio and not source.pictures for source in config.data.sources.values()),
             box_weight=settings.box_hints,
             word_weight=settings.word_hints,
+            drawing=(settings.mask_hints, model.codec.grid),
             edges=(_edge_ids(system), settings.edge_weight),
             steps=1 + max(model.codec.limit) if settings.box_hints and isinstance(model.codec, BsdCodec) else 1,
         )
@@ -50,11 +53,15 @@ def _edge_ids(system: TextMaskSystem) -> list[int]:
     return sorted({place for number in numbers for place in system.tokenizer.encode(str(number))})
 
 
-def save_teacher(learner: nn.Module, folder: Path) -> None:
-    """Leave what only training needs for the next leg; nothing where a model learns without a teacher."""
+def save_teacher(learner: nn.Module, folder: Path, *, before: Path | None = None) -> None:
+    """Leave what only training needs for the next leg, with what the leg ``before`` left and this one did not need.
+
+    Nothing is written where there is none of both.
+    """
+    left = {} if before is None or not (before / TEACHER_FILE).is_file() else load_file(before / TEACHER_FILE)
     own = {name: value.detach().cpu().contiguous() for name, value in learner.state_dict().items() if _is_own(name)}
-    if own:
-        save_file(own, folder / TEACHER_FILE)
+    if left | own:
+        save_file(left | own, folder / TEACHER_FILE)
 
 
 def load_teacher(learner: nn.Module, folder: Path) -> None:

@@ -106,7 +106,8 @@ class BsdCodec:
         empty = ~masks.any((1, 2))
         if empty.any():
             raise ValueError(f"mask {int(empty.argmax())} is empty: it has no box; leave it out")
-        boxes, rows = self._canvases(masks) if self.canvas else self._crops(masks)
+        boxes, grids = self._canvases(masks) if self.canvas else self._crops(masks)
+        rows = self._rows(grids, np.tile([0, 0, *self.grid[::-1]], (len(masks), 1)) if self.canvas else boxes)
         order = sorted(
             range(len(masks)), key=lambda i: (0 if self.roi else asked.index(named[i]), *boxes[i].tolist(), i)
         )
@@ -134,26 +135,35 @@ class BsdCodec:
             raise ValueError(f"mask {int(lost.argmax())} lies in {where}; nothing of it is left")
         return grids
 
-    def _crops(self, masks: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Boxes (N, 4) in cells, and the rows of each."""
+    def _crops(self, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) in cells, and the grids that they are cut from."""
         grids = self._cells(masks)
-        boxes = tight_boxes(grids)
-        return boxes, self._rows(grids, boxes)
+        return tight_boxes(grids), grids
 
     def _edges(self, masks: np.ndarray) -> np.ndarray:
         """Boxes (N, 4) in steps of the picture."""
         edges, sides = tight_boxes(masks), np.array([masks.shape[2], masks.shape[1]])
         return np.concatenate([self.bins * edges[:, :2] // sides, -(-self.bins * edges[:, 2:] // sides)], axis=1)
 
-    def _canvases(self, masks: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Boxes (N, 4) in steps of the picture, and the rows of each canvas."""
+    def sketches(self, masks: np.ndarray) -> np.ndarray:
+        """What is painted on the canvases of masks bool (N, H, W), none of them empty: bool (N, h, w).
+
+        Raises:
+            ValueError: a codec without canvases.
+        """
+        if not self.canvas:
+            raise ValueError(f"codec {self.name!r} has no canvases")
+        return self._canvases(masks)[1]
+
+    def _canvases(self, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) in steps of the picture, and canvases bool (N, h, w)."""
         height, width = masks.shape[1:]
         boxes = self._edges(masks)
         grids = np.empty((len(masks), *self.grid), bool)
         for index, (mask, box) in enumerate(zip(masks, boxes.tolist(), strict=True)):
             rows, columns = self._axes(box, (height, width))
             grids[index] = window_cells(mask[None], rows, columns=columns)[0]
-        return boxes, self._rows(grids, np.tile([0, 0, self.grid[1], self.grid[0]], (len(masks), 1)))
+        return boxes, grids
 
     def _axes(self, box: Sequence[int], size: tuple[int, int]) -> tuple[Axis, Axis]:
         """Rows and columns of the canvas over a box in steps of the picture."""

@@ -1,12 +1,13 @@
-"""Which box every token of a box-wise answer is about, from its label to the end of its mask."""
+"""Which box each token of a box-wise answer is about, from its label to the end of its mask, and which row it is in."""
 
 import re
 from typing import Any
 
 import numpy as np
 
+from mvplm.textmask.bricks import LENGTH, ROW_BREAK
 from mvplm.textmask.items import TAG, TEXT, cut_ids
-from mvplm.textmask.parse_bsd import BOX, REF
+from mvplm.textmask.parse_bsd import BOX, REF, SEG
 
 _EDGES = 4
 
@@ -34,3 +35,22 @@ def boxes_of_tokens(ids: list[int], tokenizer: Any) -> np.ndarray:
         if len(box) == _EDGES:
             places[start:] = box
     return places
+
+
+def rows_of_tokens(ids: list[int], tokenizer: Any, *, canvas: tuple[int, int]) -> np.ndarray:
+    """The row (K,) int64 of a canvas that is written behind each of K tokens; -1 outside of masks and behind the last.
+
+    Args:
+        ids: of an answer with bricks. tokenizer: Hugging Face, with the tokens of masks. canvas: (h, w) cells.
+    """
+    items = cut_ids(tokenizer, ids)
+    rows = np.full(len(ids), -1, np.int64)
+    filled = canvas[0] * canvas[1]
+    for code, start in zip(items.codes.tolist(), items.ends[:-1].tolist(), strict=True):
+        if code >= TAG:
+            filled = 0 if code == SEG else canvas[0] * canvas[1]
+        elif 0 <= code < ROW_BREAK:
+            filled += int(LENGTH[code])
+        row = filled // canvas[1]
+        rows[start:] = row if row < canvas[0] else -1
+    return rows

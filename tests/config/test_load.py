@@ -256,3 +256,11 @@ def test_hints_where_to_look_need_the_question_in_front():
     load_config(None, asking)
     with pytest.raises(ValueError, match="leave text_mask.looking at 0"):
         load_config(None, [*asking, "text_mask.learns=cells"])
+
+
+def test_sketches_are_those_of_canvases_and_come_with_boxes():
+    asking = ["system=text4seg", "text_mask.looking=1.0", "text_mask.prompt_order=text_first", "text_mask.mask_hints=1"]
+    load_config(None, [*asking, "text_mask.box_hints=1.0", "text_mask.codec=canvas"])
+    for missing in ("text_mask.codec=canvas", "text_mask.box_hints=1.0"):
+        with pytest.raises(ValueError, match="text_mask.mask_hints needs text_mask.box_hints, and text_mask.codec"):
+            load_config(None, [*asking, missing])

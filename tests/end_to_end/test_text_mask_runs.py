@@ -200,6 +200,26 @@ def test_a_run_first_learns_what_is_asked_for(tmp_path: Path):
     assert (taught / "model" / "model" / "model.safetensors").is_file()
 
 
+def test_answers_without_pictures_are_learned_beside_what_is_asked_for(tmp_path: Path):
+    settings = (
+        "text_mask.prompt_order=text_first",
+        "text_mask.learns=asked",
+        "text_mask.box_hints=0.1",
+        "text_mask.looking=1.0",
+        "text_mask.mask_hints=0.1",
+        "data.sources.texts={dataset: scenes/train, options: {role: referring, num: 8, seed: 7, size: 96}, task: gres, "
+        "pictures: false, batch_size: 2, max_length: 300}",
+        "train={steps: 3, checkpoint_every: 1}",
+    )
+    run_training(run_config(tmp_path, *settings))
+    first, last = (load_file(tmp_path / "checkpoints" / f"step_00000{step}" / "model.safetensors") for step in (2, 3))
+    moved = {name for name, value in first.items() if not torch.equal(value, last[name])}
+    losses = totals(tmp_path)
+    assert losses[3] > 4 > 2.5 > min(losses.values()), "a step of each kind, texts at the end"
+    assert any("language_model.layers.1" in name for name in moved), "only texts reach the upper half"
+    assert "drawing.number.weight" in moved and "asked.weight" not in moved
+
+
 def test_a_run_with_hints_where_to_look_reads_pictures_with_the_question_in_mind(tmp_path: Path):
     settings = (
         "text_mask.prompt_order=text_first",

@@ -5,7 +5,7 @@ import pytest
 from oracles.small_vlms import text_mask_parts
 
 from mvplm.textmask import get_codec
-from mvplm.textmask.whereabouts import boxes_of_tokens
+from mvplm.textmask.whereabouts import boxes_of_tokens, rows_of_tokens
 
 TOKENIZER = text_mask_parts("qwen3_vl").processor.tokenizer
 
@@ -26,3 +26,26 @@ def test_text_is_about_no_box():
     ids = TOKENIZER.encode("No object in the image matches the request.", add_special_tokens=False)
     assert (boxes_of_tokens(ids, TOKENIZER) == -1).all()
     assert boxes_of_tokens([], TOKENIZER).shape == (0, 4)
+
+
+@pytest.mark.parametrize("row_sep", ["\n", ""])
+def test_rows_are_those_that_are_written_behind_a_token(row_sep: str):
+    masks = np.zeros((2, 4, 4), bool)
+    masks[0], masks[1, :2] = True, np.eye(4, dtype=bool)[:2]
+    codec = get_codec("canvas", grid=2, bins=4, row_sep=row_sep)
+    ids = codec.encode_ids(masks, ["a star", "a ring"], tokenizer=TOKENIZER)
+    pieces = [TOKENIZER.decode([token]) for token in ids]
+    rows = rows_of_tokens(ids, TOKENIZER, canvas=codec.grid).tolist()
+    told = [(piece, row) for piece, row in zip(pieces, rows, strict=True) if row >= 0]
+    breaks = [("\n", 1)] if row_sep else []
+    assert told == [
+        ("<seg>", 0),
+        ("<fg2>", 1),
+        *breaks,
+        ("<seg>", 0),
+        ("<fg1>", 0),
+        ("<bg1>", 1),
+        *breaks,
+        ("<bg1>", 1),
+    ]
+    assert rows_of_tokens([], TOKENIZER, canvas=(2, 2)).shape == (0,)

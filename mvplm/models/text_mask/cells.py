@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
+from mvplm.models.text_mask.drawing import DrawingHints
 from mvplm.models.text_mask.teaching import eyes_of, teach_only
 from mvplm.structures.cells import CellBatch
 from mvplm.structures.processes import mean_over_processes
@@ -34,15 +35,19 @@ class CellTeacher(nn.Module):
 
     Args:
         model: of ``AutoModelForImageTextToText``, without adapters. steps: of that ladder.
+        drawing: weight of the loss of what objects look like on canvases, and the (h, w) cells of these.
     """
 
-    def __init__(self, model: nn.Module, *, steps: int) -> None:
+    def __init__(self, model: nn.Module, *, steps: int, drawing: tuple[float, tuple[int, int]] = (0.0, (0, 0))) -> None:
         super().__init__()
         self.model: Any = model
         width = int(self._head.weight.shape[1])
         self.box = nn.Linear(width, 4)
         self.steps = nn.Linear(width, 4 * steps)
         self.quarters = nn.Linear(width, 4)
+        self.mask_weight = drawing[0]
+        if self.mask_weight:
+            self.drawing = DrawingHints(width, canvas=drawing[1], rows=False)
         teach_only(model, (*eyes_of(model), self._head))
 
     @property
@@ -55,6 +60,9 @@ class CellTeacher(nn.Module):
         Boxes: five times the L1 distance of edges, plus half the cross-entropy of the steps they fall on. Quarters:
         their mean cross-entropy. Both where something is shown. Sizes: squared logarithm of how many times the words'
         root mean square that of tokens is.
+
+        Raises:
+            ValueError: a batch without the canvases that are learned.
         """
         features = self._features(batch)
         tokens = rms_norm(features, features.shape[-1:])
@@ -73,7 +81,12 @@ class CellTeacher(nn.Module):
         forms = (edges + covered.mean(1)).masked_fill(~batch.shown, 0.0).sum()
         shown = mean_over_processes(batch.shown.sum().float()).clamp(min=1)
         named = -(words * weights).sum() / mean_over_processes(weights.sum())
-        return named + forms / shown + self._size(features, spoken)
+        loss = named + forms / shown + self._size(features, spoken)
+        if not self.mask_weight:
+            return loss
+        if batch.sketches is None:
+            raise ValueError("a batch needs to tell what objects look like on canvases")
+        return loss + self.mask_weight * self.drawing.sketched(tokens[batch.shown], batch.sketches[batch.shown])
 
     def _size(self, features: Tensor, spoken: Tensor) -> Tensor:
         """How far tokens (L, C) are from the size of the words (V,) that are spoken."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, rms_norm
 
 from mvplm.models.text_mask.attending import Looks, remembered
+from mvplm.models.text_mask.drawing import DrawingHints
 from mvplm.models.text_mask.model import loss_of_output, read_rows
 from mvplm.models.text_mask.pictures import positions_of
 from mvplm.models.text_mask.teaching import eyes_of, teach_only
@@ -39,6 +40,7 @@ class LookingTeacher(nn.Module):
         model: of ``AutoModelForImageTextToText``, or one with adapters.
         image_id: id of visual tokens. weight: of the hint beside the answers.
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
+        texts: batches without pictures come as well, of which all layers learn to write.
         box_weight: of the hints about boxes. steps: values that an edge can have. word_weight: of that about words.
         edges: ids of tokens that spell edges, and how many times as much as others they count in answers.
 
@@ -53,9 +55,11 @@ class LookingTeacher(nn.Module):
         image_id: int,
         weight: float = 1.0,
         answers: bool = True,
+        texts: bool = False,
         box_weight: float = 0.0,
         steps: int = 1,
         word_weight: float = 0.0,
+        drawing: tuple[float, tuple[int, int]] = (0.0, (0, 0)),
         edges: tuple[Sequence[int], float] = ((), 1.0),
     ) -> None:
         super().__init__()
@@ -67,6 +71,9 @@ class LookingTeacher(nn.Module):
         self.word_weight = word_weight
         if box_weight:
             self.steps = nn.Linear(width, 4 * steps)
+        self.mask_weight = drawing[0]
+        if self.mask_weight:
+            self.drawing = DrawingHints(width, canvas=drawing[1], rows=answers or texts)
         weights = torch.ones(len(head), device=head.device)
         weights[list(edges[0])] = edges[1]
         self.register_buffer("token_weights", weights, persistent=False)
@@ -76,8 +83,8 @@ class LookingTeacher(nn.Module):
         if not self._half:
             raise ValueError("hints where to look are given half way through the layers: one layer is too few")
         if not answers:
-            words = self.model.get_input_embeddings()
-            teach_only(model, (*eyes_of(model), words, self._decoder.layers[: self._half]))
+            words, layers = self.model.get_input_embeddings(), self._decoder.layers
+            teach_only(model, (*eyes_of(model), words, self._decoder if texts else layers[: self._half]))
 
     @property
     def _decoder(self) -> Any:
@@ -95,6 +102,8 @@ class LookingTeacher(nn.Module):
         Raises:
             ValueError: a batch with open answers, or one that does not tell what visual tokens show.
         """
+        if not batch.pictured:
+            return self._written(batch)
         if batch.asked is None:
             raise ValueError("a batch needs to tell which visual tokens show what is asked for")
         layers = self._decoder.layers
@@ -108,13 +117,26 @@ class LookingTeacher(nn.Module):
             loss = loss + self.word_weight * self._naming(looks[0][0], batch)
         if self.box_weight:
             loss = loss + self.box_weight * self._seen_boxes(states, batch)
+        if self.mask_weight:
+            loss = loss + self.mask_weight * self._seen_sketches(states, batch)
         if output is None:
             return loss
         loss = loss + loss_of_output(output, batch, weights=self.token_weights)
         if not self.box_weight:
             return loss
         told = self._told_boxes(output.hidden_states[self._half + 1], batch)
-        return loss + self.box_weight * (told + self._pointing(looks[self._half][0], batch))
+        loss = loss + self.box_weight * (told + self._pointing(looks[self._half][0], batch))
+        return loss + self.mask_weight * self._drawn(output.hidden_states, batch) if self.mask_weight else loss
+
+    def _written(self, batch: WrittenBatch) -> Tensor:
+        """Mean cross-entropy of answers that are written without pictures, and of which row of a canvas is."""
+        output = read_rows(self.model, batch, output_hidden_states=True)
+        loss = loss_of_output(output, batch)
+        if not self.mask_weight:
+            return loss
+        assert batch.drawn is not None, "comes with texts"
+        inside = batch.drawn >= 0
+        return loss + self.drawing.numbered(output.hidden_states[self._half][inside], batch.drawn[inside])
 
     def _hint(self, states: Tensor, batch: WrittenBatch) -> Tensor:
         """Mean cross-entropy of the quarters of visual tokens, from states (B, T, C) half way."""
@@ -167,17 +189,47 @@ class LookingTeacher(nn.Module):
 
     def _pointing(self, looks: Looks, batch: WrittenBatch) -> Tensor:
         """Mean of minus the logarithm of how much tokens of answers look at the object that they are about."""
+        same = self._same(batch)
+        told = same.any(-1)
+        weights = looks.log_weights(batch.tail, heads=looks.half).transpose(1, 2)[told]
+        seen = weights.masked_fill(~same[told][:, None], -torch.inf).logsumexp(-1).mean(1)
+        return -seen.sum() / mean_over_processes(told.sum().float()).clamp(min=1)
+
+    def _same(self, batch: WrittenBatch) -> Tensor:
+        """Which tokens (B, tail, T) show the object that each of the last ones is about, bool."""
         assert batch.boxes is not None, "comes with what is asked for"
         assert batch.about is not None, "comes with what is asked for"
         about = batch.about[:, -batch.tail :]
         visual = batch.inputs["input_ids"] == self.image_id
         shown = about.new_full((*visual.shape, 4), -1)
         shown[visual] = batch.boxes
-        same = (about[:, :, None] == shown[:, None]).all(-1) & (about[..., :1] >= 0)
-        told = same.any(-1)
-        weights = looks.log_weights(batch.tail, heads=looks.half).transpose(1, 2)[told]
-        seen = weights.masked_fill(~same[told][:, None], -torch.inf).logsumexp(-1).mean(1)
-        return -seen.sum() / mean_over_processes(told.sum().float()).clamp(min=1)
+        return (about[:, :, None] == shown[:, None]).all(-1) & (about[..., :1] >= 0)
+
+    def _seen_sketches(self, states: Tensor, batch: WrittenBatch) -> Tensor:
+        """Loss of the sketches of what visual tokens show, from states (B, T, C) half way."""
+        assert batch.sketches is not None, "comes with what is asked for"
+        assert batch.boxes is not None, "comes with what is asked for"
+        told = batch.boxes[:, 0] >= 0
+        return self.drawing.sketched(states[batch.inputs["input_ids"] == self.image_id][told], batch.sketches[told])
+
+    def _drawn(self, states: Sequence[Tensor], batch: WrittenBatch) -> Tensor:
+        """Loss of sketches and rows in tokens of answers, from the states (B, T, C) between all layers."""
+        assert batch.sketches is not None, "comes with what is asked for"
+        assert batch.drawn is not None, "comes with what is asked for"
+        visual = batch.inputs["input_ids"] == self.image_id
+        shown = batch.sketches.new_zeros(*visual.shape, batch.sketches.shape[1])
+        shown[visual] = batch.sketches
+        same = self._same(batch)
+        rows, places = same.any(-1).nonzero(as_tuple=True)
+        sketches = shown[rows, same[rows, places].int().argmax(-1)]
+        layers = (self._half, self._half + 1, min(self._half + 2, len(states) - 1))
+        half, one, two = (states[layer][:, -batch.tail :][rows, places] for layer in layers)
+        numbers = batch.drawn[:, -batch.tail :][rows, places]
+        inside = numbers >= 0
+        numbers = numbers[inside]
+        painted = sketches[inside].unflatten(1, self.drawing.canvas)[torch.arange(len(numbers)), numbers]
+        loss = self.drawing.sketched(one, sketches) + self.drawing.numbered(half[inside], numbers)
+        return loss + self.drawing.painted(two[inside], painted)
 
     def _first_half(self, batch: WrittenBatch) -> Tensor:
         """States (B, T, C) half way through the layers; the others are not run."""

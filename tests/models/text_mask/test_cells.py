@@ -56,6 +56,25 @@ def test_the_loss_is_that_of_a_loop(family: str):
         assert float(teacher.caption_loss(given)) == pytest.approx(expected, 1e-4)
 
 
+def test_sketches_are_told_of_what_is_shown():
+    model = copy.deepcopy(vlm_parts("qwen3_vl")["model"])
+    plain = CellTeacher(model, steps=9).eval()
+    teacher = CellTeacher(model, steps=9, drawing=(0.7, (1, 2))).eval()
+    teacher.load_state_dict(plain.state_dict(), strict=False)
+    given = batch()
+    given.sketches = given.boxes[:, :2] > 0.5
+    with torch.no_grad():
+        features = torch.cat(list(model.get_image_features(**given.inputs).pooler_output))
+        unit = features / (features.pow(2).mean(1, keepdim=True) + torch.finfo(torch.float32).eps).sqrt()
+        sure = torch.sigmoid(teacher.drawing.sketch(unit))[given.shown]
+        loss = -torch.where(given.sketches[given.shown], sure, 1 - sure).log().sum(1).mean()
+        difference = teacher.caption_loss(given) - plain.caption_loss(given)
+    assert float(difference) == pytest.approx(0.7 * float(loss), rel=1e-4)
+    given.sketches = None
+    with pytest.raises(ValueError, match="what objects look like on canvases"):
+        teacher.caption_loss(given)
+
+
 def test_only_what_sees_and_the_words_are_trained():
     teacher = teacher_of()
     teacher.caption_loss(batch()).backward()

@@ -28,7 +28,14 @@ def question_first(parts: Parts, *, hints: bool = True) -> WrittenCollate:
     opening = getattr(settings, "vision_start_token_id", None) or settings.image_token_id
     frame = parts.collate.frame
     grids = TokenGrids.of(settings) if hints else None
-    return WrittenCollate(parts.processor, parts.model.tokenizer, frame=frame, opening=opening, grids=grids)
+    return WrittenCollate(
+        parts.processor,
+        parts.model.tokenizer,
+        frame=frame,
+        opening=opening,
+        grids=grids,
+        image_id=settings.image_token_id,
+    )
 
 
 def sample(*, seed: int = 0, side: int = 32, answered: bool = True) -> WrittenSample:
@@ -38,7 +45,9 @@ def sample(*, seed: int = 0, side: int = 32, answered: bool = True) -> WrittenSa
     answer = tuple(range(60, 63 + seed)) if answered else None
     about = torch.tensor([[-1] * 4, [0, 1, 2, 3], [4, 0, 4, 1], [1] * 4]) if answered and seed else None
     question = "the red star left of the ring" if seed else "the ring"
-    turn = Turn(question, answer, (), shown, boxes, about)
+    sketches = torch.tensor([[True, False, False, True, True, False]])[: len(shown)]
+    drawn = torch.tensor([-1, 1, 0, 0])[: len(answer)] if answer else None
+    turn = Turn(question, answer, (), shown, boxes, about, sketches, drawn)
     return WrittenSample(picture(side, side, seed=seed), seed, "refer.general", (turn,))
 
 
@@ -50,7 +59,7 @@ def named(given: WrittenSample, parts: Parts) -> WrittenSample:
     return replace(given, objects=NamedObjects(masks, (star,)))
 
 
-def teacher_of(parts: Parts, *, word_weight: float = 0.0) -> LookingTeacher:
+def teacher_of(parts: Parts, *, word_weight: float = 0.0, mask_weight: float = 0.0) -> LookingTeacher:
     torch.manual_seed(0)
     image_id = parts.model.model.config.image_token_id
     return LookingTeacher(
@@ -60,6 +69,7 @@ def teacher_of(parts: Parts, *, word_weight: float = 0.0) -> LookingTeacher:
         box_weight=3.0,
         steps=5,
         word_weight=word_weight,
+        drawing=(mask_weight, (2, 3)),
     ).eval()
 
 
@@ -140,6 +150,41 @@ def test_the_loss_is_that_of_a_loop(family: str):
         expected += 0.5 * words / shares
         assert place == len(batch.asked) and fitting == [] and (batch.words >= 0).any()
         assert float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=2e-4)
+
+
+def unlike(scores: torch.Tensor, truth: list[bool]) -> float:
+    """Binary cross-entropy of logits, summed."""
+    return -sum(
+        float((sure if is_so else 1 - sure).log()) for sure, is_so in zip(torch.sigmoid(scores), truth, strict=True)
+    )
+
+
+@families
+def test_the_loss_of_what_is_drawn_is_that_of_a_loop(family: str):
+    parts = text_mask_parts(family)
+    samples = [sample(seed=1), sample()]
+    teacher, batch = teacher_of(parts, mask_weight=0.7), question_first(parts)(samples)
+    hints = teacher.drawing
+    with torch.no_grad():
+        states = teacher.model(**question_first(parts)(samples[:1]).inputs, output_hidden_states=True).hidden_states
+        ids = question_first(parts)(samples[:1]).inputs["input_ids"][0].tolist()
+        painted = samples[0].turns[0].sketches[0].tolist()
+        at = next(i for i in range(len(ids))[::-1] if ids[i : i + 4] == [60, 61, 62, 63]) + 1
+        # The second token of the answer is about the object, and the second row is written behind it.
+        told = unlike(hints.sketch(unit_of(states[2][0, at])), painted) / 2
+        told += unlike(hints.row(unit_of(states[2][0, at])), painted[3:])
+        told -= float(torch.log_softmax(hints.number(unit_of(states[1][0, at])), 0)[1])
+        shows = [i for i, token in enumerate(ids) if token == teacher.image_id]
+        asked = batch.asked[: len(shows)].any(1).tolist()
+        seen = [
+            unlike(hints.sketch(unit_of(states[1][0, i])), painted) / 2
+            for i, so in zip(shows, asked, strict=True)
+            if so
+        ]
+        expected = 0.7 * (told + sum(seen) / len(seen))
+        with_them = float(teacher.caption_loss(batch))
+        teacher.mask_weight = 0.0
+        assert with_them - float(teacher.caption_loss(batch)) == pytest.approx(expected, rel=1e-3)
 
 
 def test_tokens_that_spell_edges_count_more():
@@ -243,6 +288,35 @@ def test_open_questions_are_answered_as_if_alone(family: str):
         assert written.ids[0] == first
 
 
+@families
+def test_answers_are_written_without_pictures_as_with_them(family: str):
+    parts = text_mask_parts(family)
+    samples, collate = [sample(seed=1), sample()], question_first(parts)
+    alone = [replace(given, pictured=False) for given in samples]
+    whole, texts = collate(samples), collate(alone)
+    assert whole.pictured and not texts.pictured and collate.heads(alone).tail == texts.tail
+    image_id = parts.model.model.config.image_token_id
+    for row in range(2):
+        given, left = (
+            batch.inputs["input_ids"][row][batch.inputs["attention_mask"][row].bool()] for batch in (whole, texts)
+        )
+        assert left.tolist() == [token for token in given.tolist() if token != image_id]
+        assert texts.labels[row, -whole.tail :].tolist() == whole.labels[row, -whole.tail :].tolist()
+    assert texts.tail == whole.tail and set(texts.inputs) == {"input_ids", "attention_mask"}
+    loss = parts.model.caption_loss(texts)
+    teacher = teacher_of(parts, mask_weight=0.7)
+    with torch.no_grad():
+        logits = parts.model.model(**texts.inputs).logits.log_softmax(-1)
+        learned = [(row, at) for row, at in (texts.labels >= 0).nonzero().tolist()]
+        expected = -sum(float(logits[row, at - 1, texts.labels[row, at]]) for row, at in learned) / len(learned)
+        states = teacher.model(**texts.inputs, output_hidden_states=True).hidden_states[1]
+        told = [(row, at) for row, at in (texts.drawn >= 0).nonzero().tolist()]
+        sure = [torch.log_softmax(teacher.drawing.number(unit_of(states[row, at])), 0) for row, at in told]
+        number = -sum(float(one[texts.drawn[row, at]]) for one, (row, at) in zip(sure, told, strict=True)) / len(told)
+    assert len(told) == 5 and float(loss.detach()) == pytest.approx(expected, rel=1e-4)
+    assert float(teacher.caption_loss(texts).detach()) == pytest.approx(expected + number, rel=1e-4)
+
+
 @pytest.mark.parametrize("bins", [24, 1000])
 def test_boxes_of_any_number_of_steps_can_be_told(tmp_path: Path, bins: int):
     settings = (
@@ -250,6 +324,7 @@ def test_boxes_of_any_number_of_steps_can_be_told(tmp_path: Path, bins: int):
         "text_mask.looking=1.0",
         "text_mask.box_hints=1.0",
         "text_mask.word_hints=1.0",
+        "text_mask.mask_hints=1.0",
         f"text_mask.bins={bins}",
     )
     config, system = run_config(tmp_path, *settings), build_run(tmp_path, *settings)
@@ -260,4 +335,7 @@ def test_boxes_of_any_number_of_steps_can_be_told(tmp_path: Path, bins: int):
     assert words and words <= {word for name in names for word in system.tokenizer.encode(f" {name}")}
     assert batch.about.max() <= bins and teacher.steps.weight.shape[0] == 4 * (bins + 1)
     teacher.caption_loss(batch).backward()
-    assert teacher.steps.weight.grad.abs().max() > 0
+    assert batch.sketches.shape == (len(batch.boxes), 64) and batch.drawn.max() == 7
+    assert batch.sketches[batch.boxes[:, 0] >= 0].any(1).all() and not batch.sketches[batch.boxes[:, 0] < 0].any()
+    for layer in (teacher.steps, teacher.drawing.sketch, teacher.drawing.number, teacher.drawing.row):
+        assert layer.weight.grad.abs().max() > 0

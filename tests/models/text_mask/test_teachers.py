@@ -43,6 +43,18 @@ def test_steps_of_another_codec_are_refused(tmp_path: Path):
         load_teacher(looking(steps=9), tmp_path)
 
 
+def test_what_a_leg_does_not_need_is_handed_on(tmp_path: Path):
+    first, last = tmp_path / "first", tmp_path / "last"
+    first.mkdir()
+    last.mkdir()
+    teacher = looking(steps=7)
+    save_teacher(teacher, first)
+    save_teacher(nn.Linear(2, 2), last, before=first)
+    third = looking(steps=7)
+    load_teacher(third, last)
+    assert torch.equal(third.asked.weight, teacher.asked.weight)
+
+
 def test_nothing_is_left_without_a_teacher_and_nothing_is_taken(tmp_path: Path):
     plain = nn.Linear(2, 2)
     save_teacher(plain, tmp_path)
