@@ -227,7 +227,8 @@ class LookingTeacher(nn.Module):
         numbers = batch.drawn[:, -batch.tail :][rows, places]
         inside = numbers >= 0
         numbers = numbers[inside]
-        painted = sketches[inside].unflatten(1, self.drawing.canvas)[torch.arange(len(numbers)), numbers]
+        every = torch.arange(len(numbers), device=numbers.device)
+        painted = sketches[inside].unflatten(1, self.drawing.canvas)[every, numbers]
         loss = self.drawing.sketched(one, sketches) + self.drawing.numbered(half[inside], numbers)
         return loss + self.drawing.painted(two[inside], painted)
 
