@@ -98,10 +98,7 @@ class WrittenCollate:
             "input_ids": _pad_left(rows, longest, fill=self.tokenizer.pad_id),
             "attention_mask": _pad_left([torch.ones_like(row) for row in rows], longest, fill=0),
         }
-        labels, drawn = (
-            _pad_left([torch.tensor(told, dtype=torch.int64) for told in part], longest, fill=fill)
-            for part, fill in (([text.labels for text in texts], IGNORED), ([text.drawn for text in texts], -1))
-        )
+        labels, drawn = _tokens(texts, "labels", length=longest), _tokens(texts, "drawn", length=longest)
         return WrittenBatch(inputs, samples, labels, max(len(text.labels) for text in texts), drawn=drawn)
 
     def ask(self, samples: Sequence[WrittenSample], *, rows: Sequence[int]) -> AskedBatch:
@@ -121,24 +118,19 @@ class WrittenCollate:
     def _rows(self, samples: list[WrittenSample]) -> WrittenBatch:
         texts = [self._text(sample) for sample in samples]
         inputs = self._joined(samples, texts)
-        labels = [torch.tensor(text.labels, dtype=torch.int64) for text in texts]
         longest = inputs["input_ids"].shape[1]
         learned = samples[0].turns[-1].answer is not None
         hints = learned and self.grids is not None
         return WrittenBatch(
             inputs,
             samples,
-            _pad_left(labels, longest, fill=IGNORED) if learned else None,
-            max(map(len, labels)),
+            _tokens(texts, "labels", length=longest) if learned else None,
+            max(len(text.labels) for text in texts),
             *(self._shown(samples, inputs) if hints else (None, None)),
-            _pad_left([torch.tensor(text.about, dtype=torch.int64) for text in texts], longest, fill=-1)
-            if hints
-            else None,
+            _tokens(texts, "about", length=longest) if hints else None,
             self._words(samples, inputs) if hints else None,
             self._sketches(samples, inputs) if hints else None,
-            _pad_left([torch.tensor(text.drawn, dtype=torch.int64) for text in texts], longest, fill=-1)
-            if hints
-            else None,
+            _tokens(texts, "drawn", length=longest) if hints else None,
         )
 
     def _shown(self, samples: list[WrittenSample], inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
@@ -292,6 +284,12 @@ class _Text:
         self.ids += ids
         self.labels += ids if learned else [IGNORED] * len(ids)
         self.about += [*told, *[[-1] * 4] * (len(ids) - len(told))]
+
+
+def _tokens(texts: Sequence[_Text], name: str, *, length: int) -> Tensor:
+    """What texts tell of each of their tokens, under that name, as (B, length, ...) int64."""
+    rows = [torch.tensor(getattr(text, name), dtype=torch.int64) for text in texts]
+    return _pad_left(rows, length, fill=IGNORED if name == "labels" else -1)
 
 
 def _pad_left(rows: Sequence[Tensor], length: int, *, fill: int) -> Tensor:
