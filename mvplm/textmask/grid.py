@@ -46,6 +46,17 @@ class Axis:
         """(cells + 1,) edges of the cells, in pixels times ``unit * cells``."""
         return self.start * self.cells + np.arange(self.cells + 1, dtype=np.int64) * self.extent
 
+    def touched(self) -> slice:
+        """The pixels of which some part lies in the interval."""
+        return slice(self.start // self.unit, -(-(self.start + self.extent) // self.unit))
+
+    def overlaps(self) -> np.ndarray:
+        """(cells, touched pixels) float64, how much of every cell lies in a pixel, in pixels times ``unit * cells``."""
+        touched = self.touched()
+        borders = np.arange(touched.start, touched.stop + 1, dtype=np.int64) * (self.unit * self.cells)
+        edges = self.edges()
+        return np.diff(np.clip(borders, edges[:-1, None], edges[1:, None]), axis=1).astype(np.float64)
+
     def inside(self) -> slice:
         """The pixels whose centre lies in the interval."""
         first = -((self.unit - 2 * self.start) // (2 * self.unit))
@@ -91,18 +102,10 @@ def coverage(masks: np.ndarray, rows: Axis, *, columns: Axis) -> np.ndarray:
     Args:
         masks: (B, H, W) bool. rows, columns: where the cells lie.
     """
-    return _cell_sums(_cell_sums(masks, rows).transpose(0, 2, 1), columns).transpose(0, 2, 1)
-
-
-def _cell_sums(values: np.ndarray, axis: Axis) -> np.ndarray:
-    """(B, S, K) summed over cells along S: (B, cells, K)."""
-    total = np.zeros((len(values), axis.pixels + 1, values.shape[2]), np.int64)
-    np.cumsum(values, axis=1, out=total[:, 1:])
-    unit = axis.unit * axis.cells
-    pixel, rest = np.divmod(axis.edges(), unit)
-    after = np.minimum(pixel + 1, axis.pixels)
-    at = total[:, pixel] * (unit - rest)[:, None] + total[:, after] * rest[:, None]
-    return np.diff(at, axis=1)
+    window = masks[:, rows.touched(), columns.touched()].astype(np.float64)
+    # Whole numbers far below 2 to the 53: the products are exact.
+    areas: np.ndarray = rows.overlaps() @ window @ columns.overlaps().T
+    return areas.astype(np.int64)
 
 
 def keep_largest(grids: np.ndarray, areas: np.ndarray) -> np.ndarray:
