@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mvplm.models.small.gabor import start_with_gabor
 from mvplm.models.small.parts import IMAGE, SmallSizes, chat_template, sine_places, text_sizes
 from mvplm.models.small.whole_pictures import FULL
 
@@ -62,6 +63,7 @@ def llava_model(tokenizer: Any, sizes: SmallSizes) -> nn.Module:
     with torch.no_grad():
         places = sine_places(sizes.image // TOKEN_SIDE, sizes.vision_width)
         positions[0, 1:, : places.shape[1]] = places
+    start_with_gabor(model.model.vision_tower.embeddings.backbone.embedder.embedder.convolution)
     # A third less time a step on processors.
     model.model.vision_tower.to(memory_format=torch.channels_last)
     return model  # type: ignore[no-any-return]
