@@ -227,6 +227,8 @@ def _text_mask_problems(config: Config) -> list[str]:
         found += [f"data.sources.{name} asks for boxes, which text_mask.codec {codec!r} cannot write" for name in boxes]
     if config.text_mask.learns == "cells" and config.text_mask.lora.rank:
         found.append("text_mask.learns 'cells' trains a vision encoder: leave text_mask.lora.rank at 0")
+    if config.text_mask.learns != "cells" and config.text_mask.lenders:
+        found.append("text_mask.lenders is for pictures that are learned cell by cell: text_mask.learns 'cells'")
     if config.text_mask.learns == "cells" and config.text_mask.looking:
         found.append("text_mask.learns 'cells' reads no questions: leave text_mask.looking at 0")
     if config.text_mask.hints and config.text_mask.prompt_order != "text_first":

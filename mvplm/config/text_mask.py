@@ -82,6 +82,7 @@ class TextMaskConfig(Section):
         learns: "answers"; or "cells": what each visual token shows, so that a vision encoder from scratch learns to see
             before its language model learns to answer; sources then need masks and lists of names; or "asked":
             what visual tokens show of what is asked for, see ``looking``, and nothing else.
+        lenders: with "cells": so many pictures of a batch lend their objects to each, pasted where nothing stands.
         prompt_order: "image_first" (published; a picture is read once for any number of questions), or "text_first":
             the first question stands in front of the picture as well, which is then read for each question, with it in
             mind.
@@ -96,6 +97,8 @@ class TextMaskConfig(Section):
             painted there. With "cells" visual tokens do so about what they show.
         edge_weight: so many times as much as others count, beside ``looking``, tokens of answers that spell edges of
             boxes: they are few, and all of a mask stands where they say.
+        opening_weight: the same for the tokens with which an answer says that there is an object, or that there is
+            none: all of it follows from them.
         lora: adapters of the language model; without, all of the model is trained but what ``train.freeze`` names.
     """
 
@@ -115,12 +118,14 @@ class TextMaskConfig(Section):
     refiner: str | None = None
     dtype: str = setting("fp32", choices=("fp32", "bf16"))
     learns: str = setting("answers", choices=("answers", "cells", "asked"))
+    lenders: int = setting(0, low=0)
     prompt_order: str = setting("image_first", choices=("image_first", "text_first"))
     looking: float = setting(0.0, low=0)
     box_hints: float = setting(0.0, low=0)
     word_hints: float = setting(0.0, low=0)
     mask_hints: float = setting(0.0, low=0)
     edge_weight: float = setting(1.0, low=0)
+    opening_weight: float = setting(1.0, low=0)
     lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mvplm.data.mask_mapper import picture_of
-from mvplm.data.named_objects import named_annotations, named_objects, word_rows
+from mvplm.data.named_objects import named_objects, word_rows
 from mvplm.data.token_grids import HALF, TokenGrids, owners, quarter_shares
 from mvplm.prompts.plain import PlainTokenizer
 from mvplm.structures import Record
@@ -49,22 +49,38 @@ class Ladder:
         return torch.from_numpy(_TENTHS * tight_boxes(masks) // sides)
 
 
+@dataclass(frozen=True)
+class Forms:
+    """Makes samples with what masks tell: boxes, the same on a ladder and, with a codec of ``canvases``, sketches."""
+
+    ladder: Ladder
+    canvases: BsdCodec | None = None
+
+    def __call__(
+        self, image: Tensor, masks: Tensor, *, names: tuple[tuple[int, ...], ...], image_id: int | str
+    ) -> CellSample:
+        """The sample of an image with the masks (N, H, W) and names of its objects, none of them empty."""
+        boxes, steps, sketches, found = torch.zeros(0, 4), torch.zeros(0, 4, dtype=torch.int64), None, masks.numpy()
+        if self.canvases is not None:
+            sketches = torch.from_numpy(self.canvases.sketches(found)).flatten(1)
+        if len(found):
+            sides = torch.tensor([masks.shape[2], masks.shape[1]] * 2, dtype=torch.float32)
+            boxes, steps = torch.from_numpy(tight_boxes(found)).float() / sides, self.ladder(found)
+        return CellSample(image, image_id, masks, boxes, steps, sketches, names)
+
+
 class CellMapper:
     """Makes samples of records with masks and a list of names, half of them mirrored. Source: ours.
 
     The random generator of a sample is seeded by (seed, epoch, index) alone.
 
     Args:
-        tokenizer: plain. ladder: of the answers that are learned later. seed: base of all draws.
-        canvases: of a codec with them: tell what objects look like there.
+        tokenizer: plain. forms: what is told of objects. seed: base of all draws.
     """
 
-    def __init__(
-        self, tokenizer: PlainTokenizer, *, ladder: Ladder, seed: int = 0, canvases: BsdCodec | None = None
-    ) -> None:
+    def __init__(self, tokenizer: PlainTokenizer, *, forms: Forms, seed: int = 0) -> None:
         self.tokenizer = tokenizer
-        self.ladder = ladder
-        self.canvases = canvases
+        self.forms = forms
         self.seed = seed
 
     def __call__(self, record: Record, *, epoch: int = 0, index: int = 0) -> CellSample:
@@ -74,18 +90,10 @@ class CellMapper:
             ValueError: no list of names, an object without a mask, or a picture that cannot be read.
         """
         objects = named_objects(record, self.tokenizer)
-        masks = objects.masks.numpy()
-        sides = torch.tensor([record.size[1], record.size[0]] * 2, dtype=torch.float32)
-        boxes = torch.tensor([one.box for one in named_annotations(record)], dtype=torch.float32).reshape(-1, 4) / sides
-        image = picture_of(record)
+        image, masks = picture_of(record), objects.masks
         if random.Random(f"{self.seed}-{epoch}-{index}").random() < _MIRRORED:
-            image, masks = image.flip(2), masks[:, :, ::-1].copy()
-            boxes = torch.stack([1 - boxes[:, 2], boxes[:, 1], 1 - boxes[:, 0], boxes[:, 3]], dim=1)
-        steps = self.ladder(masks) if len(masks) else torch.zeros(0, 4, dtype=torch.int64)
-        sketches = None
-        if self.canvases is not None:
-            sketches = torch.from_numpy(self.canvases.sketches(masks)).flatten(1)
-        return CellSample(image, record.image_id, torch.from_numpy(masks), boxes, steps, objects.names, sketches)
+            image, masks = image.flip(2), masks.flip(2)
+        return self.forms(image, masks, names=objects.names, image_id=record.image_id)
 
 
 class CellCollate:

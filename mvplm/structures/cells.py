@@ -14,8 +14,8 @@ class CellSample:
     Attributes:
         image: (3, H, W) uint8 RGB at its original size. image_id: for messages.
         masks: (N, H, W) bool of the objects. boxes: (N, 4) XYXY in sides of the picture. steps: (N, 4) int64, the
-            same on the ladder of a codec. names: N lists of ids, of the words of each object's name.
-        sketches: (N, h * w) bool, their canvases; None where that is not told.
+            same on the ladder of a codec. sketches: (N, h * w) bool, their canvases; None where that is not told.
+        names: N lists of ids, of the words of each object's name.
     """
 
     image: Tensor
@@ -23,8 +23,8 @@ class CellSample:
     masks: Tensor
     boxes: Tensor
     steps: Tensor
+    sketches: Tensor | None
     names: tuple[tuple[int, ...], ...]
-    sketches: Tensor | None = None
 
 
 @dataclass

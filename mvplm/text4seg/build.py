@@ -11,10 +11,11 @@ from torch import nn
 
 from mvplm.build_training import mixture_of
 from mvplm.config import Config, SourceConfig
-from mvplm.data.cells import CellCollate, CellMapper, Ladder
+from mvplm.data.cells import CellCollate, CellMapper, Forms, Ladder
 from mvplm.data.mask_mapper import MaskTextMapper
 from mvplm.data.mask_questions import QuestionMaker
 from mvplm.data.mixing import TrainingMixture
+from mvplm.data.pasting import PastingCollate
 from mvplm.data.token_grids import TokenGrids
 from mvplm.data.written import WrittenCollate
 from mvplm.models.adapters import AdapterSettings
@@ -238,11 +239,12 @@ def source_mapper(config: Config, system: TextMaskSystem, *, source: SourceConfi
 def build_cell_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:
     """The mixture of a run in which visual tokens learn what they show."""
     grids = TokenGrids.of(system.model.model.config)
-    collate = CellCollate(system.collate(config).pictures, system.tokenizer, grids=grids)
     codec = system.model.codec
-    canvases = codec if config.text_mask.mask_hints and isinstance(codec, BsdCodec) else None
-    mapper = CellMapper(system.tokenizer, ladder=Ladder(codec), seed=config.train.seed, canvases=canvases)
-    return mixture_of(config, lambda source, _: mapper, collate=collate)
+    forms = Forms(Ladder(codec), codec if config.text_mask.mask_hints and isinstance(codec, BsdCodec) else None)
+    mapper = CellMapper(system.tokenizer, forms=forms, seed=config.train.seed)
+    collate = CellCollate(system.collate(config).pictures, system.tokenizer, grids=grids)
+    pasting = PastingCollate(collate, forms=forms, lenders=config.text_mask.lenders)
+    return mixture_of(config, lambda source, _: mapper, collate=pasting)
 
 
 def build_mask_mixture(config: Config, system: TextMaskSystem) -> TrainingMixture:

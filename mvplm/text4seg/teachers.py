@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from mvplm.config import Config
 from mvplm.data.cells import Ladder
@@ -13,6 +14,7 @@ from mvplm.models.text_mask.cells import CellTeacher
 from mvplm.models.text_mask.looking import LookingTeacher
 from mvplm.text4seg.build import TextMaskSystem
 from mvplm.textmask import BsdCodec
+from mvplm.textmask.answer import NO_TARGET, REF
 
 TEACHERS = ("box.", "steps.", "quarters.", "asked.", "drawing.")
 """Weights in checkpoints that only training needs."""
@@ -38,19 +40,21 @@ def build_learner(system: TextMaskSystem, config: Config) -> nn.Module:
             box_weight=settings.box_hints,
             word_weight=settings.word_hints,
             drawing=(settings.mask_hints, model.codec.grid),
-            edges=(_edge_ids(system), settings.edge_weight),
+            counts=_counts(system, config),
             steps=1 + max(model.codec.limit) if settings.box_hints and isinstance(model.codec, BsdCodec) else 1,
         )
     return model
 
 
-def _edge_ids(system: TextMaskSystem) -> list[int]:
-    """Ids of the tokens that spell edges of boxes; none for codecs without boxes."""
-    codec = system.model.codec
-    if not isinstance(codec, BsdCodec):
-        return []
-    numbers = range(1 + max(codec.limit)) if codec.whole_numbers else range(10)
-    return sorted({place for number in numbers for place in system.tokenizer.encode(str(number))})
+def _counts(system: TextMaskSystem, config: Config) -> Tensor:
+    """How much each token of the vocabulary (V,) counts in answers; all the same with codecs without boxes."""
+    settings, codec, encode = config.text_mask, system.model.codec, system.tokenizer.encode
+    counts = torch.ones(system.model.model.get_output_embeddings().weight.shape[0])
+    if isinstance(codec, BsdCodec):
+        numbers = range(1 + max(codec.limit)) if codec.whole_numbers else range(10)
+        counts[[place for number in numbers for place in encode(str(number))]] = settings.edge_weight
+        counts[[system.tokenizer.get_added_vocab()[REF], encode(NO_TARGET)[0]]] = settings.opening_weight
+    return counts
 
 
 def save_teacher(learner: nn.Module, folder: Path, *, before: Path | None = None) -> None:

@@ -246,6 +246,12 @@ def test_cells_are_not_learned_with_adapters():
         load_config(None, asked)
 
 
+def test_pictures_lend_objects_where_cells_are_learned():
+    load_config(None, ["system=text4seg", "text_mask.learns=cells", "text_mask.lenders=1"])
+    with pytest.raises(ValueError, match="text_mask.lenders is for pictures that are learned cell by cell"):
+        load_config(None, ["system=text4seg", "text_mask.lenders=1"])
+
+
 def test_hints_where_to_look_need_the_question_in_front():
     with pytest.raises(ValueError, match="text_mask.looking needs text_mask.prompt_order 'text_first'"):
         load_config(None, ["system=text4seg", "text_mask.looking=1.0"])

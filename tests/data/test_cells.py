@@ -7,14 +7,14 @@ import pytest
 import torch
 from oracles.small_vlms import picture, text_mask_parts
 
-from mvplm.data.cells import CellCollate, CellMapper, Ladder
+from mvplm.data.cells import CellCollate, CellMapper, Forms, Ladder
 from mvplm.data.token_grids import TokenGrids
 from mvplm.structures import Annotation, Record, Vocabulary
 from mvplm.structures.cells import CellSample
 from mvplm.structures.masks import encode_mask
 from mvplm.textmask import get_codec
 
-LADDER = Ladder(get_codec("bsd_bricks", grid=4))
+FORMS = Forms(Ladder(get_codec("bsd_bricks", grid=4)))
 PARTS = {family: text_mask_parts(family) for family in ("qwen3_vl", "llava")}
 
 
@@ -31,7 +31,7 @@ def sample(height: int, width: int, *objects: tuple[int, int, int, int]) -> Cell
     boxes = torch.tensor(objects).reshape(-1, 4) / torch.tensor([width, height, width, height])
     names = tuple(tuple(range(5 + place, 6 + 2 * place)) for place in range(len(objects)))
     steps = 10 * torch.arange(len(objects))[:, None].repeat(1, 4) + torch.arange(1, 5)
-    return CellSample(picture(height, width), 1, masks, boxes, steps, names)
+    return CellSample(picture(height, width), 1, masks, boxes, steps, None, names)
 
 
 def test_a_token_shows_what_covers_most_of_its_cell():
@@ -92,7 +92,7 @@ def record(**changes) -> Record:
 
 def test_records_become_samples():
     tokenizer = PARTS["qwen3_vl"].model.tokenizer
-    made = CellMapper(tokenizer, ladder=LADDER)(record(), epoch=1, index=2)
+    made = CellMapper(tokenizer, forms=FORMS)(record(), epoch=1, index=2)
     assert made.names == (tuple(tokenizer.encode(" dog")),)
     assert made.boxes.tolist() == [[0.25, 0.25, 0.75, 0.75]]
     assert made.steps.tolist() == [[1, 1, 3, 3]]
@@ -101,7 +101,7 @@ def test_records_become_samples():
 
 
 def test_half_of_the_samples_are_mirrored_with_all_that_they_tell():
-    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)
+    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, forms=FORMS)
     pixels = np.arange(8 * 16 * 3, dtype=np.uint8).reshape(8, 16, 3)
     mask = np.zeros((8, 16), bool)
     mask[2:6, :4] = True
@@ -119,7 +119,7 @@ def test_half_of_the_samples_are_mirrored_with_all_that_they_tell():
 
 
 def test_records_without_names_or_masks_are_named():
-    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)
+    mapper = CellMapper(PARTS["qwen3_vl"].model.tokenizer, forms=FORMS)
     with pytest.raises(ValueError, match="image 3: cells need a list of names"):
         mapper(record(vocabulary=None))
     with pytest.raises(ValueError, match="image 3: cells need the masks of all objects"):
@@ -142,5 +142,5 @@ def test_steps_are_what_answers_spell(name: str, grid: int, steps: int):
 
 
 def test_pictures_without_objects_have_no_steps():
-    made = CellMapper(PARTS["qwen3_vl"].model.tokenizer, ladder=LADDER)(record(annotations=()))
+    made = CellMapper(PARTS["qwen3_vl"].model.tokenizer, forms=FORMS)(record(annotations=()))
     assert made.steps.shape == (0, 4) and made.steps.dtype == torch.int64

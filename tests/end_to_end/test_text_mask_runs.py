@@ -16,9 +16,10 @@ from mvplm.config import Config
 from mvplm.engine import Hook, read_metrics
 from mvplm.export import export_run
 from mvplm.runs import run_evaluation, run_training
-from mvplm.text4seg.build import read_base, read_processor
+from mvplm.text4seg.build import build_text_mask, read_base, read_processor
 from mvplm.text4seg.perceiver import TextPerceiver
 from mvplm.text4seg.runs import load_text_for_evaluation
+from mvplm.text4seg.teachers import build_learner
 
 
 class Interrupted(Exception):
@@ -172,7 +173,8 @@ def test_a_vision_encoder_learns_to_see_first_and_answers_go_on_from_there(kind:
     names = "{dataset: scenes/train, options: {role: referring, vocabulary: names, num: 8, size: 96}, task: detection, "
     names += "form: detect, batch_size: 2}"
     taught = tmp_path / "taught"
-    settings = ("text_mask.learns=cells", f"data.sources.names={names}", "data.sources.refer.ratio=0")
+    learned = ("text_mask.learns=cells", "text_mask.lenders=1")
+    settings = (*learned, f"data.sources.names={names}", "data.sources.refer.ratio=0")
     run_training(run_config(taught, *settings, small, "train.steps=3"))
     losses = totals(taught)
     assert losses[3] < losses[1]
@@ -218,6 +220,22 @@ def test_answers_without_pictures_are_learned_beside_what_is_asked_for(tmp_path:
     assert losses[3] > 4 > 2.5 > min(losses.values()), "a step of each kind, texts at the end"
     assert any("language_model.layers.1" in name for name in moved), "only texts reach the upper half"
     assert "drawing.number.weight" in moved and "asked.weight" not in moved
+
+
+def test_some_tokens_of_answers_count_more():
+    settings = ("text_mask.prompt_order=text_first", "text_mask.looking=1.0", "text_mask.small.kind=llava")
+    weights = ("text_mask.edge_weight=3.0", "text_mask.opening_weight=5.0", "text_mask.bins=20")
+    config = run_config(Path("unused"), *settings, *weights)
+    torch.manual_seed(0)
+    system = build_text_mask(config)
+    counts, encode = build_learner(system, config).counts, system.tokenizer.encode
+    answers = {text: counts[encode(text)].tolist() for text in ("<ref>", "No object", "7", "star")}
+    opening = system.tokenizer.tokenizer.encode("<ref>star", add_special_tokens=False)[0]
+    assert float(counts[opening]) == 5.0 and set(answers["<ref>"]) == {1.0}, "the tag, not what spells it"
+    assert answers["No object"][0] == 5.0 and set(answers["No object"][1:]) == {1.0}
+    assert answers["7"] == [3.0] and set(answers["star"]) == {1.0}
+    plain = run_config(Path("unused"), *settings, *weights, "text_mask.codec=isd_rrle")
+    assert set(build_learner(build_text_mask(plain), plain).counts.tolist()) == {1.0}
 
 
 def test_a_run_with_hints_where_to_look_reads_pictures_with_the_question_in_mind(tmp_path: Path):

@@ -13,6 +13,7 @@ from mvplm.structures.cells import CellBatch
 from mvplm.structures.processes import mean_over_processes
 
 _NOTHING_WEIGHT = 0.3
+_WORD_WEIGHT = 2.0
 _BOX_WEIGHT = 5.0
 _STEP_WEIGHT = 0.5
 
@@ -55,7 +56,7 @@ class CellTeacher(nn.Module):
         return self.model.get_output_embeddings()
 
     def caption_loss(self, batch: CellBatch) -> Tensor:
-        """Mean cross-entropy to the words, which share the truth evenly, plus that of boxes, quarters and sizes.
+        """Twice the mean cross-entropy to the words, which share the truth evenly, plus boxes, quarters and sizes.
 
         Boxes: five times the L1 distance of edges, plus half the cross-entropy of the steps they fall on. Quarters:
         their mean cross-entropy. Both where something is shown. Sizes: squared logarithm of how many times the words'
@@ -81,7 +82,7 @@ class CellTeacher(nn.Module):
         forms = (edges + covered.mean(1)).masked_fill(~batch.shown, 0.0).sum()
         shown = mean_over_processes(batch.shown.sum().float()).clamp(min=1)
         named = -(words * weights).sum() / mean_over_processes(weights.sum())
-        loss = named + forms / shown + self._size(features, spoken)
+        loss = _WORD_WEIGHT * named + forms / shown + self._size(features, spoken)
         if not self.mask_weight:
             return loss
         if batch.sketches is None:

@@ -42,7 +42,7 @@ class LookingTeacher(nn.Module):
         answers: learn answers, too; without, half of the layers are run and learn, and batches need no answers.
         texts: batches without pictures come as well, of which all layers learn to write.
         box_weight: of the hints about boxes. steps: values that an edge can have. word_weight: of that about words.
-        edges: ids of tokens that spell edges, and how many times as much as others they count in answers.
+        counts: (V,) float, how much each token of the vocabulary counts in answers; None: all the same.
 
     Raises:
         ValueError: a language model of one layer, which has no half.
@@ -60,12 +60,11 @@ class LookingTeacher(nn.Module):
         steps: int = 1,
         word_weight: float = 0.0,
         drawing: tuple[float, tuple[int, int]] = (0.0, (0, 0)),
-        edges: tuple[Sequence[int], float] = ((), 1.0),
+        counts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.model: Any = model
-        head = self.model.get_output_embeddings().weight
-        width = int(head.shape[1])
+        width = int(self.model.get_output_embeddings().weight.shape[1])
         self.asked = nn.Linear(width, 4)
         self.box_weight = box_weight
         self.word_weight = word_weight
@@ -74,9 +73,8 @@ class LookingTeacher(nn.Module):
         self.mask_weight = drawing[0]
         if self.mask_weight:
             self.drawing = DrawingHints(width, canvas=drawing[1], rows=answers or texts)
-        weights = torch.ones(len(head), device=head.device)
-        weights[list(edges[0])] = edges[1]
-        self.register_buffer("token_weights", weights, persistent=False)
+        self.register_buffer("counts", counts, persistent=False)
+        self.counts: Tensor | None
         self.image_id = image_id
         self.weight = weight
         self.answers = answers
@@ -121,7 +119,7 @@ class LookingTeacher(nn.Module):
             loss = loss + self.mask_weight * self._seen_sketches(states, batch)
         if output is None:
             return loss
-        loss = loss + loss_of_output(output, batch, weights=self.token_weights)
+        loss = loss + loss_of_output(output, batch, weights=self.counts)
         if not self.box_weight:
             return loss
         told = self._told_boxes(output.hidden_states[self._half + 1], batch)

@@ -52,7 +52,7 @@ def test_the_loss_is_that_of_a_loop(family: str):
                 edges.append(5 * float((teacher.box(unit) - box).abs().mean()) - spelled / 2 - covered)
         table = teacher.model.get_input_embeddings().weight[spoken]
         size = float((rows.pow(2).mean().sqrt() / table.pow(2).mean().sqrt()).log() ** 2)
-        expected = words / weights + sum(edges) / len(edges) + size
+        expected = 2 * words / weights + sum(edges) / len(edges) + size
         assert float(teacher.caption_loss(given)) == pytest.approx(expected, 1e-4)
 
 

@@ -191,7 +191,8 @@ def test_tokens_that_spell_edges_count_more():
     parts = text_mask_parts("qwen3_vl")
     batch = question_first(parts)([sample(seed=1), sample()])
     model, edges = parts.model.model, (60, 62)
-    teacher = LookingTeacher(copy.deepcopy(model), image_id=model.config.image_token_id, edges=(edges, 3.0)).eval()
+    counts = torch.ones(len(model.get_output_embeddings().weight)).index_fill(0, torch.tensor(edges), 3.0)
+    teacher = LookingTeacher(copy.deepcopy(model), image_id=model.config.image_token_id, counts=counts).eval()
     plain = LookingTeacher(copy.deepcopy(model), image_id=model.config.image_token_id).eval()
     plain.asked.load_state_dict(teacher.asked.state_dict())
     with torch.no_grad():
