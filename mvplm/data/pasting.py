@@ -31,9 +31,10 @@ class PastingCollate:
         self.lenders = lenders
 
     def __call__(self, samples: Sequence[CellSample]) -> CellBatch:
-        """The batch of B samples; each gets the objects of those that follow it, the last of the first."""
+        """The batch of B samples: each gets objects of those that follow it, the last of the first, none its own."""
         count = len(samples)
-        lenders = [[samples[(place + step) % count] for step in range(1, self.lenders + 1)] for place in range(count)]
+        steps = range(1, min(self.lenders, count - 1) + 1)
+        lenders = [[samples[(place + step) % count] for step in steps] for place in range(count)]
         return self.collate([self._filled(*pair) for pair in zip(samples, lenders, strict=True)])
 
     def _filled(self, sample: CellSample, lenders: Sequence[CellSample]) -> CellSample:

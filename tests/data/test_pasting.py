@@ -80,3 +80,4 @@ def test_objects_without_room_stay_where_they_are(full: tuple[int, int, int, int
 
 def test_no_lenders_no_change():
     assert collate(0)(SAMPLES) == SAMPLES
+    assert collate(1)(SAMPLES[:1]) == SAMPLES[:1], "a picture does not lend to itself"
