@@ -37,6 +37,7 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     perceiver = load_for_evaluation(config, checkpoint.path)
     bases = {"text4seg": config.text_mask.base, "qwen3vl_seg": config.box_mask.base}
     started_from = config.train.init_from or bases.get(config.system)
+    own_hash = config_hash(config)
     # Where things lay on the training machine means nothing to the one who loads them.
     usual = TrainConfig()
     perceiver.config.train = replace(
@@ -49,7 +50,7 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     provenance = {
         "source": "trained from scratch" if started_from is None else f"trained further from {Path(started_from).name}",
         "step": checkpoint.step,
-        "config_hash": config_hash(config),
+        "config_hash": own_hash,
         "date": date.today().isoformat(),
         "sources": {name: source.dataset for name, source in config.data.sources.items() if source.ratio},
         "versions": library_versions(),

@@ -18,7 +18,7 @@ from mvplm.config import load_config
 from mvplm.engine import read_metrics
 from mvplm.runs import load_for_evaluation
 
-STEPS, EVERY = 12, 5
+STEPS, EVERY = 9, 4
 CLOCKS = ("steps_per_second", "data_wait")
 SCRIPT = Path(__file__).with_name("run_and_die.py")
 
@@ -85,12 +85,12 @@ def test_the_weights_are_the_same_to_the_last_bit(runs: Path):
 def test_a_run_is_evaluated_with_its_averaged_weights(runs: Path):
     config = load_config(runs / "run.yaml")
     newest = load_for_evaluation(config, runs / "whole")
-    average = load_file(runs / "whole" / "checkpoints" / "step_000012" / "ema.safetensors")
+    average = load_file(runs / "whole" / "checkpoints" / "step_000009" / "ema.safetensors")
     state = newest.model.state_dict()
     assert average and all(torch.equal(state[name], value) for name, value in average.items())
-    raw = load_file(runs / "whole" / "checkpoints" / "step_000012" / "model.safetensors")
+    raw = load_file(runs / "whole" / "checkpoints" / "step_000009" / "model.safetensors")
     assert any(not torch.equal(state[name], raw[name]) for name in average)
-    older = load_for_evaluation(config, runs / "whole" / "checkpoints" / "step_000010").model.state_dict()
+    older = load_for_evaluation(config, runs / "whole" / "checkpoints" / "step_000008").model.state_dict()
     assert any(not torch.equal(state[name], older[name]) for name in average)
 
 
@@ -100,7 +100,7 @@ def test_a_run_leaves_everything_a_person_looks_for(runs: Path):
         assert names >= {"config.yaml", "metrics.jsonl", "curves.png", "checkpoints", "tensorboard"}
         with Image.open(run / "curves.png") as curves:
             assert min(curves.size) > 300
-        assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step_000010", "step_000012"]
+        assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["step_000008", "step_000009"]
         for checkpoint in (run / "checkpoints").iterdir():
             assert (checkpoint / "config.yaml").is_file() and (checkpoint / "tokenizer" / "tokenizer.json").is_file()
 
@@ -109,7 +109,7 @@ def test_a_finished_run_is_neither_overwritten_nor_mixed_with_another(runs: Path
     before = losses(runs / "whole")
     path, output = str(runs / "run.yaml"), f"train.output={runs / 'whole'}"
     assert main(["train", "--config-file", path, output]) == 2
-    assert "already holds step_000012" in " ".join(capsys.readouterr().err.split())
+    assert "already holds step_000009" in " ".join(capsys.readouterr().err.split())
     assert losses(runs / "whole") == before
     assert main(["train", "--config-file", path, "--resume", f"train.output={runs / 'empty'}"]) == 2
     assert "no complete checkpoint" in " ".join(capsys.readouterr().err.split())

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import mvplm
 from mvplm import pretrained
 from mvplm.cli.app import build_app
-from mvplm.config import Config
+from mvplm.config import Config, config_hash, load_config
 from mvplm.engine import Hook, read_metrics
 from mvplm.export import export_run
 from mvplm.runs import run_evaluation, run_training
@@ -95,7 +95,9 @@ def test_a_run_becomes_a_model_that_is_loaded_by_name(run: Path, tmp_path: Path,
     kept = load_file(run / "checkpoints" / "step_000006" / "model.safetensors")
     assert all(torch.equal(value, kept[name]) for name, value in shipped.model.state_dict().items() if name in kept)
     assert str(run) not in (folder / "config.yaml").read_text()
-    assert json.loads((folder / "provenance.json").read_text())["step"] == 6
+    provenance = json.loads((folder / "provenance.json").read_text())
+    trained = load_config(run / "checkpoints" / "step_000006" / "config.yaml")
+    assert provenance["step"] == 6 and provenance["config_hash"] == config_hash(trained)
     with pytest.raises(ValueError, match="keeps no vocabulary: leave 'scenes/val' out"):
         export_run(run, tmp_path / "other", vocabulary="scenes/val")
 

@@ -4,6 +4,7 @@ Argument: the file for the results (JSON, written by the first process).
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -73,8 +74,10 @@ def main(path: Path) -> None:
     mixture = build_mixture(config, tiny_tokenizer())
     steps = {mixture.mixture.source_of(step): step for step in range(len(SOURCES))}
     batches = {name: mixture.mixture.samples(step) for name, step in steps.items()}
-    alone = {name: losses_and_gradients(config, samples, mixture.collate) for name, samples in batches.items()}
-    metrics = evaluate_perceiver(build_tiny(0, *SETTINGS), config)
+    # The second process would only compute the same.
+    if os.environ["RANK"] == "0":
+        alone = {name: losses_and_gradients(config, samples, mixture.collate) for name, samples in batches.items()}
+        metrics = evaluate_perceiver(build_tiny(0, *SETTINGS), config)
     join_processes("cpu")
     assert rank_and_world()[1] == 2
     together = {name: losses_and_gradients(config, samples, mixture.collate) for name, samples in batches.items()}
