@@ -1,5 +1,6 @@
 """The configuration files of the project: they load, and they say what they are."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,19 @@ FILES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent.name not i
 HEADER = ("Source:", "Score:", "Cost:", "Command:")
 
 
+@cache
+def read(path: Path) -> Config:
+    """The configuration of a file, read once for all tests, which leave it as it is."""
+    return load_config(path)
+
+
 def loaded(name: str) -> Config:
-    return load_config(FOLDER / name)
+    return read(FOLDER / name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(FOLDER)))
 def test_it_loads_and_its_header_is_complete(path: Path):
-    config = load_config(path)
+    config = read(path)
     assert config.data.sources and (config.model.preset or config.system != "mvplm")
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert [word for word in HEADER if not any(word in line for line in header)] == []
@@ -25,7 +32,7 @@ def test_it_loads_and_its_header_is_complete(path: Path):
 
 
 def test_no_two_files_share_an_output_directory():
-    outputs = [load_config(path).train.output for path in FILES]
+    outputs = [read(path).train.output for path in FILES]
     assert len(set(outputs)) == len(outputs) > 5
 
 
@@ -34,7 +41,7 @@ def test_ablations_differ_in_one_choice_and_nothing_else():
 
     reference = asdict(loaded("quick/ablations/fusion_sum.yaml"))
     for path in (FOLDER / "quick" / "ablations").glob("*.yaml"):
-        config = asdict(load_config(path))
+        config = asdict(read(path))
         if config["model"]["query"]["fusion"] == "visual_only":
             # Without base queries there is no rate for them.
             config["optim"]["lr_scales"] = {"query.": 0.2, **config["optim"]["lr_scales"]}

@@ -1,5 +1,6 @@
 """A toy without noise whose global batch is the same however many processes share it; for comparing runs."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from mvplm.data.mixing import MixSource, TaskMixture, TrainingMixture
 from mvplm.engine import CheckpointHook, CheckpointStore, Hook, OptimizerSettings, Trainer, TrainerSettings
+from mvplm.engine.parallel import launched_plan
 from mvplm.engine.processes import join_processes, rank_and_world
 from mvplm.structures.processes import mean_over_processes
 
@@ -100,6 +102,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     join_processes("cpu")
     for task in sys.argv[1:]:
-        name, stop_at = task.rsplit(":", 1)
+        name, stop_at, sharded = task.rsplit(":", 2)
+        os.environ.update({"ACCELERATE_USE_FSDP": sharded, "FSDP_VERSION": "2"})
+        assert launched_plan().sharded == (sharded == "true")
         run(Path(name), stop_at=int(stop_at))
     leave()

@@ -41,13 +41,22 @@ def assert_same(one: Path, other: Path) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of 12 steps: ``one`` by a process alone, ``two`` by two; halves of both, and what went on from them."""
+    """Runs of 12 steps: ``one`` by a process alone, ``two`` by two, ``sharded`` by two with shares of the weights;
+    halves of them, and what went on from a half of one.
+
+    One start for all of them: what processes import takes them longer than their runs.
+    """
     folder = tmp_path_factory.mktemp("processes")
     run(folder / "one")
     run(folder / "half", stop_at=6)
     for name in ("one_then_two", "one_then_sharded"):
         shutil.copytree(folder / "half", folder / name)
-    run_together(SCRIPT, f"{folder / 'two'}:0", f"{folder / 'two_half'}:6", f"{folder / 'one_then_two'}:0")
+    together = [
+        f"{folder / f'{start}{name}'}:{stop_at}:{sharded}"
+        for name, sharded in (("two", "false"), ("sharded", "true"))
+        for start, name, stop_at in (("", name, 0), ("", f"{name}_half", 6), ("one_then_", name, 0))
+    ]
+    run_together(SCRIPT, *together)
     return folder
 
 
@@ -65,24 +74,14 @@ def test_two_processes_go_on_where_one_stopped(runs: Path):
     assert_same(runs / "one", runs / "one_then_two")
 
 
-@pytest.fixture(scope="module")
-def sharded(runs: Path) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"}.items():
-            patch.setenv(name, value)
-        arguments = [f"{runs / 'sharded'}:0", f"{runs / 'sharded_half'}:6", f"{runs / 'one_then_sharded'}:0"]
-        run_together(SCRIPT, *arguments)
-    return runs
+def test_sharded_weights_train_like_whole_ones(runs: Path):
+    assert_same(runs / "one", runs / "sharded")
 
 
-def test_sharded_weights_train_like_whole_ones(sharded: Path):
-    assert_same(sharded / "one", sharded / "sharded")
-
-
-def test_checkpoints_of_sharded_weights_fit_any_number_of_processes(sharded: Path):
-    assert_same(sharded / "one", sharded / "one_then_sharded")
-    run(sharded / "sharded_half")
-    assert_same(sharded / "one", sharded / "sharded_half")
+def test_checkpoints_of_sharded_weights_fit_any_number_of_processes(runs: Path):
+    assert_same(runs / "one", runs / "one_then_sharded")
+    run(runs / "sharded_half")
+    assert_same(runs / "one", runs / "sharded_half")
 
 
 @SLOW

@@ -96,7 +96,7 @@ def test_compression_on_real_masks(shared_data):
     tokenizer = load_tokenizer(shared_data / "gpt2_bpe")
     profiles = [profile_of(name) for name in ("isd_full16", "isd16", "isd64", "bsd64", "crop64")]
     ceiling = Ceiling(profiles, LengthCounter(tokenizer))
-    for record in get_dataset("coco_mini/val", root=shared_data, role="instance", num=8):
+    for record in get_dataset("coco_mini/val", root=shared_data, role="instance", num=5):
         for group in labelled_masks(record):
             ceiling.update(group.masks, group.labels)
     mean = {row.profile: row.mean_length for row in ceiling.rows() if row.size == "all"}
