@@ -1,4 +1,7 @@
-"""A toy without noise whose global batch is the same however many processes share it; for comparing runs."""
+"""A toy without noise whose global batch is the same however many processes share it; for comparing runs.
+
+Arguments: runs to do in turn, DIRECTORY:STOP_AT:SHARDED each; a step or 0, and "true" or "false".
+"""
 
 import os
 import sys

@@ -289,8 +289,8 @@ assert backends.live_backend("triton", dim=3, levels=2, points=1).name == "trito
 torch.manual_seed(0)
 for dtype in (torch.float32, torch.bfloat16):
     value = torch.randn(2, 14, 2, 3, dtype=dtype, requires_grad=True)
-    places = (torch.rand(2, 2, 2, 2, 1, 2) * 1.6 - 0.3).requires_grad_()
-    weights = torch.rand(2, 2, 2, 2, 1, requires_grad=True)
+    places = (torch.rand(2, 3, 2, 2, 1, 2) * 1.6 - 0.3).requires_grad_()
+    weights = torch.rand(2, 3, 2, 2, 1, requires_grad=True)
     found = []
     for backend in ("triton", "reference"):
         result = multi_scale_deformable_attention(
