@@ -16,8 +16,8 @@ from mvplm.textmask.grid import check_way
 
 MODES = ("full", "irle", "rrle")
 OPEN, CLOSE = "<seg>", "</seg>"
-_number = lru_cache(maxsize=1 << 12)(int)
-_RUN = re.compile(r" \*([1-9][0-9]{0,8})(\| |\n |\n\Z|\Z)")
+_RUN = re.compile(r" \*([1-9][0-9]{0,8}(?:\| |\n |\n\Z|\Z))")
+_written = lru_cache(maxsize=1 << 12)(str)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,23 @@ class LabelCells:
     classes: np.ndarray
     names: list[str]
     canonical: bool
+
+
+class _Places(dict[str, int]):
+    """The place of a label among those met so far."""
+
+    def __missing__(self, name: str) -> int:
+        if not name or "|" in name or "\n" in name:
+            raise CodecError(f"not a label between separators: {name[:40]!r}")
+        self[name] = place = len(self)
+        return place
+
+
+@lru_cache(maxsize=1 << 12)
+def _read(count: str) -> int:
+    """``cells * 2 + whether a row ends`` of a count with what stands behind it."""
+    digits = count.rstrip("| \n")
+    return 2 * int(digits) + (count[len(digits) :] != "| ")
 
 
 def encode_isd(classes: np.ndarray, names: Sequence[str], *, mode: str) -> str:
@@ -60,7 +77,9 @@ def encode_isd(classes: np.ndarray, names: Sequence[str], *, mode: str) -> str:
         heads += [f"\n {name} *" for name in names]
         flat = flat.copy()
         flat[::width] += len(names)
-    pieces = [f"{heads[index]}{length}" for index, length in zip(flat[start].tolist(), lengths.tolist(), strict=True)]
+    pieces = [""] * (2 * len(start))
+    pieces[::2] = map(heads.__getitem__, flat[start].tolist())
+    pieces[1::2] = map(_written, lengths.tolist())
     return "".join(pieces)[2:] + ("\n" if mode == "rrle" else "")
 
 
@@ -71,27 +90,30 @@ def decode_isd(body: str, *, shape: tuple[int, int], mode: str) -> LabelCells:
         CodecError: any other body. ValueError: an unknown mode.
     """
     check_way("descriptor", mode, choices=MODES)
-    parts = body.split("| ") if mode == "full" else _RUN.split(body)
-    labels = parts if mode == "full" else parts[:-1:3]
-    names = list(dict.fromkeys(labels))
-    if (mode != "full" and parts[-1]) or any(not name or "|" in name or "\n" in name for name in names):
-        raise CodecError(f"not a body of separators and runs as in {mode!r}: {body[:40]!r}")
-    index = {name: place for place, name in enumerate(names)}
-    which = np.fromiter(map(index.__getitem__, labels), np.int64, len(labels))
+    places, cells = _Places(), shape[0] * shape[1]
     if mode == "full":
-        if len(which) != shape[0] * shape[1]:
+        which = _places_of(body.split("| "), places)
+        if len(which) != cells:
             raise CodecError(f"{len(which)} cells, expected {shape[0]}x{shape[1]}")
-        return LabelCells(which.reshape(shape), names, True)
-    counts = np.fromiter(map(_number, parts[1::3]), np.int64, len(labels))
+        return LabelCells(which.reshape(shape), list(places), True)
+    *parts, rest = _RUN.split(body)
+    broken = not body.endswith("\n") if mode == "rrle" else "\n" in body
+    if rest or not parts or broken:
+        raise CodecError(f"not a body of separators and runs as in {mode!r}: {body[:40]!r}")
+    which = _places_of(parts[::2], places)
+    counts = np.fromiter(map(_read, parts[1::2]), np.int64, len(which))
+    breaks = counts & 1
+    counts >>= 1
     end = counts.cumsum()
-    breaks = parts[2::3]
     # Where the runs so far fill whole rows; in one line of all rows only the end counts.
-    height, width = shape if mode == "rrle" else (1, shape[0] * shape[1])
-    last = (end % width == 0).nonzero()[0]
-    expected = ["\n "] * (height - 1) + ["\n" if mode == "rrle" else ""]
-    good = [breaks[place] for place in last.tolist()] == expected and breaks.count("| ") == len(breaks) - height
-    if not good or end[-1] != shape[0] * shape[1]:
+    height, width = shape if mode == "rrle" else (1, cells)
+    full = end % width == 0
+    if end[-1] != cells or np.count_nonzero(full) != height or np.count_nonzero(full != breaks):
         raise CodecError(f"the runs do not fill a grid of {shape[0]}x{shape[1]}")
     same = which[1:] == which[:-1]
-    same[last[:-1]] = False
-    return LabelCells(which.repeat(counts).reshape(shape), names, not same.any())
+    same[full[:-1]] = False
+    return LabelCells(which.repeat(counts).reshape(shape), list(places), not np.count_nonzero(same))
+
+
+def _places_of(names: list[str], places: _Places) -> np.ndarray:
+    return np.fromiter(map(places.__getitem__, names), np.int64, len(names))

@@ -126,6 +126,29 @@ def test_label_runs_are_those_of_plain_loops(rows):
     assert np.array_equal(mask_text.labels_of_rows(body, names, grid=grid), classes)
 
 
+@pytest.mark.parametrize(
+    ("mode", "body", "width", "complaint"),
+    [
+        ("rrle", "a *2\n a *1\n", 1, "do not fill a grid of 3x1"),
+        ("rrle", "a *1\n b *2\n a *1\n", 2, "do not fill a grid of 3x2"),
+        ("rrle", "a *1| b *1\n", 2, "do not fill a grid of 3x2"),
+        ("rrle", "a *2| b *2\n a *2\n", 2, "do not fill a grid of 3x2"),
+        ("rrle", "a *1\n a *1\n a *1", 1, "not a body of separators"),
+        ("rrle", "a *1\n a *1\n a *1\n ", 1, "not a body of separators"),
+        ("rrle", "a *1\n a *1\n | *1\n", 1, "not a label"),
+        ("rrle", "a *1\n a *1\n  *1\n", 1, "not a label"),
+        ("irle", "a *1\n b *2", 1, "not a body of separators"),
+        ("irle", "a *1| b *02", 1, "not a body of separators"),
+        ("irle", "a *1| b *2\n", 1, "not a body of separators"),
+        ("full", "a| b", 1, "2 cells, expected 3x1"),
+        ("full", "a| | b", 1, "not a label"),
+    ],
+)
+def test_strict_rows_refuse_what_the_encoder_does_not_write(mode, body, width, complaint):
+    with pytest.raises(CodecError, match=complaint):
+        decode_isd(body, shape=(3, width), mode=mode)
+
+
 @given(masks(most=3), st.integers(1, 9), st.integers(1, 9))
 def test_cells_are_those_of_exact_fractions(given_masks, height, width):
     cells = to_cells(given_masks, (height, width))
