@@ -5,13 +5,16 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
-from mvplm.config import config_hash, load_config
+from mvplm.config import Config, config_hash, load_config
 from mvplm.config.training import TrainConfig
 from mvplm.data.catalog import get_dataset
 from mvplm.engine import open_checkpoint
 from mvplm.pretrained import CONFIG_FILE, PROVENANCE_FILE
 from mvplm.runs import load_for_evaluation
 from mvplm.structures.versions import library_versions
+
+_PARTS = ("checkpoints", "model")
+"""Directories that every run has."""
 
 
 def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = None, half: bool = True) -> Path:
@@ -29,15 +32,12 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     Raises:
         ValueError: the run holds no complete checkpoint, or the dataset has no vocabulary, or the model keeps none.
     """
-    folder = Path(run)
-    checkpoint = open_checkpoint(folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder)
+    checkpoint = open_checkpoint(run)
     config = load_config(checkpoint.path / CONFIG_FILE)
     if vocabulary is not None and config.system != "mvplm":
         raise ValueError(f"a model of system {config.system!r} keeps no vocabulary: leave {vocabulary!r} out")
     perceiver = load_for_evaluation(config, checkpoint.path)
-    bases = {"text4seg": config.text_mask.base, "qwen3vl_seg": config.box_mask.base}
-    started_from = config.train.init_from or bases.get(config.system)
-    own_hash = config_hash(config)
+    origin, own_hash = origin_of(config), config_hash(config)
     # Where things lay on the training machine means nothing to the one who loads them.
     usual = TrainConfig()
     perceiver.config.train = replace(
@@ -48,7 +48,7 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
         if perceiver.vocabulary is None:
             raise ValueError(f"dataset {vocabulary!r} has no vocabulary")
     provenance = {
-        "source": "trained from scratch" if started_from is None else f"trained further from {Path(started_from).name}",
+        "source": origin,
         "step": checkpoint.step,
         "config_hash": own_hash,
         "date": date.today().isoformat(),
@@ -60,3 +60,15 @@ def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = Non
     written = Path(perceiver.save(out))
     (written / PROVENANCE_FILE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     return written
+
+
+def origin_of(config: Config) -> str:
+    """Where the weights of a run began, in words: a run is called by its directory, not by the part of it."""
+    bases = {"text4seg": config.text_mask.base, "qwen3vl_seg": config.box_mask.base}
+    began = config.train.init_from or bases.get(config.system)
+    if began is None:
+        return "trained from scratch"
+    place = Path(began)
+    while place.name.startswith("step_") or place.name in _PARTS:
+        place = place.parent
+    return f"trained further from {place.name}"

@@ -23,7 +23,15 @@ from mvplm.models.states import VisualFeatures
 from mvplm.name_store import NameStore
 from mvplm.postprocess import PostprocessSettings, postprocess
 from mvplm.prompts import INSTRUCTION_FIRST, PromptTokenizer
-from mvplm.questions import BOX_TASK, Question, Request, make_sample, with_boxes, with_every_name
+from mvplm.questions import (
+    BOX_TASK,
+    Question,
+    Request,
+    check_batch_size,
+    make_sample,
+    with_boxes,
+    with_every_name,
+)
 from mvplm.structures import Batch, Perception, Sample, Vocabulary
 from mvplm.structures.choices import check_choice
 from mvplm.vocabularies import VocabularyMixin
@@ -171,9 +179,7 @@ class Perceiver(VocabularyMixin, HubMixin):
             raise ValueError("give an image, or call set_image() first")
         pictures: list[Picture] = [None] if image is None else list(image) if several else [image]
         questions = request.questions(len(pictures), several=several, known_stuff=self.stuff_names())
-        size = self.config.infer.batch_size if batch_size is None else batch_size
-        if size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {size}")
+        size = check_batch_size(batch_size, self.config.infer.batch_size)
         answers: list[list[Perception]] = []
         for start in range(0, len(pictures), size):
             chunk = pictures[start : start + size]
@@ -181,8 +187,7 @@ class Perceiver(VocabularyMixin, HubMixin):
             assert encoded is not None
             part = questions[start : start + size]
             answers += self.ask(encoded, part, task=request.task, batch_size=size, mode=mode, settings=settings)
-        shaped: list[Any] = answers if text is not None and not isinstance(text, str) else [a[0] for a in answers]
-        return shaped if several else shaped[0]
+        return request.shape(answers, several=several)
 
     def set_image(self, image: Picture) -> "Perceiver":
         """Encode a picture once; later calls of :meth:`predict` without an image ask about it."""

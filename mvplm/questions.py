@@ -112,6 +112,12 @@ class Request:
             questions.append([Question(names, isthing)])
         return questions
 
+    def shape(self, answers: Sequence[Sequence[Perception]], *, several: bool) -> Any:
+        """Answers per image and question as ``predict`` returns them; ``several``: images were given as a list."""
+        one_each = self.text is None or isinstance(self.text, str)
+        shaped = [found[0] for found in answers] if one_each else [list(found) for found in answers]
+        return shaped if several else shaped[0]
+
     def _lists(self, count: int, several: bool) -> list[tuple[str, ...]]:
         """Names for each image."""
         if self.classes is None:
@@ -139,6 +145,14 @@ class Request:
             names = names or (OBJECT_NAME,)
             questions.append([Question(names, (True,) * len(names), boxes=entry)])
         return questions
+
+
+def check_batch_size(given: int | None, usual: int) -> int:
+    """What was given, or the usual number. Raises ValueError below 1."""
+    size = usual if given is None else given
+    if size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {size}")
+    return size
 
 
 def cleaned_names(names: Any, what: str = "classes") -> tuple[str, ...]:

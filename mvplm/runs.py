@@ -33,7 +33,9 @@ from mvplm.engine import (
     checkpoint_activations,
     chosen_device,
     freeze,
+    is_run,
     join_processes,
+    load_trained,
     load_weights,
     open_checkpoint,
     rank_and_world,
@@ -46,7 +48,7 @@ from mvplm.initial import load_initial_weights
 from mvplm.measuring.details import Details
 from mvplm.measuring.sets import PREDICTIONS, data_of, evaluate_sets, joined_metrics, protocol_of
 from mvplm.perceiver import Perceiver
-from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, WEIGHTS_FILE, load_perceiver, starting_weights
+from mvplm.pretrained import CONFIG_FILE, TOKENIZER_DIR, load_perceiver, starting_weights
 from mvplm.prompts import PromptTokenizer
 
 _LOGGER = logging.getLogger("mvplm")
@@ -255,14 +257,11 @@ def load_for_evaluation(config: Config, weights: str | Path | None) -> Any:
 
         return load_box_for_evaluation(config, weights)
     source = Path(weights or config.train.output)
-    if (source / "checkpoints").is_dir() or source.name.startswith("step_"):
-        checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
+    if is_run(source):
+        checkpoint = open_checkpoint(source)
         tokenizer = PromptTokenizer.from_pretrained(checkpoint.path / TOKENIZER_DIR)
         model = build_model(config, tokenizer)
-        load_weights(model, checkpoint.path / WEIGHTS_FILE)
-        average = checkpoint.path / "ema.safetensors"
-        if average.is_file():
-            load_weights(model, average, allow_missing=("",))
+        load_trained(model, checkpoint)
         place = chosen_device(config.train.device)
         return Perceiver(model.to(place), tokenizer, config=config, settings=build_postprocess(config))
     perceiver = load_perceiver(weights or config.train.output)

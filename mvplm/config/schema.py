@@ -197,6 +197,11 @@ def _form_problems(config: Config) -> list[str]:
             found.append(
                 f"data.sources.{name}.form is {source.form!r}, which needs system {' or '.join(map(repr, fitting))}"
             )
+        changed = [key for key, usual in (("pictures", True), ("max_length", None)) if getattr(source, key) != usual]
+        if config.system != "text4seg":
+            found += [f"data.sources.{name}.{key} needs system 'text4seg'" for key in changed]
+        elif "pictures" in changed and source.ratio and config.text_mask.learns == "cells":
+            found.append(f"data.sources.{name}.pictures: text_mask.learns 'cells' is about nothing else than pictures")
     return found
 
 
@@ -225,6 +230,10 @@ def _text_mask_problems(config: Config) -> list[str]:
     boxes = [name for name, s in config.data.sources.items() if s.form in BOX_FORMS or (not s.form and s.task == "rec")]
     if codec.startswith("isd_"):
         found += [f"data.sources.{name} asks for boxes, which text_mask.codec {codec!r} cannot write" for name in boxes]
+    if codec != "canvas" and config.text_mask.bins != TextMaskConfig().bins:
+        found.append(f"text_mask.bins are steps of a canvas's box: text_mask.codec must be 'canvas', not {codec!r}")
+    if codec.startswith("isd_") and config.text_mask.whole_numbers:
+        found.append(f"text_mask.whole_numbers is about boxes, which text_mask.codec {codec!r} does not write")
     if config.text_mask.learns == "cells" and config.text_mask.lora.rank:
         found.append("text_mask.learns 'cells' trains a vision encoder: leave text_mask.lora.rank at 0")
     if config.text_mask.learns != "cells" and config.text_mask.lenders:

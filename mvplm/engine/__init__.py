@@ -1,7 +1,7 @@
 """Engine: the training loop and what belongs to it. It receives model, criterion and data as objects."""
 
 from mvplm.engine.activations import checkpoint_activations
-from mvplm.engine.checkpoint import Checkpoint, CheckpointStore, open_checkpoint
+from mvplm.engine.checkpoint import EMA_FILE, Checkpoint, CheckpointStore, is_run, open_checkpoint
 from mvplm.engine.curves import CurvesHook
 from mvplm.engine.ema import WeightAverage
 from mvplm.engine.environment import chosen_device, describe_environment, native_bf16
@@ -21,9 +21,17 @@ from mvplm.engine.progress import ProgressHook
 from mvplm.engine.seeds import capture_rng, restore_rng, seed_everything, step_seed
 from mvplm.engine.settings import OptimizerSettings, TrainerSettings
 from mvplm.engine.trainer import Trainer, TrainSummary
-from mvplm.engine.weights import LoadReport, adopt_weights, frozen_weights, load_weights, parameters_on_meta
+from mvplm.engine.weights import (
+    LoadReport,
+    adopt_weights,
+    frozen_weights,
+    load_trained,
+    load_weights,
+    parameters_on_meta,
+)
 
 __all__ = [
+    "EMA_FILE",
     "Checkpoint",
     "CheckpointHook",
     "CheckpointStore",
@@ -52,8 +60,10 @@ __all__ = [
     "format_groups",
     "freeze",
     "frozen_weights",
+    "is_run",
     "join_processes",
     "leave_processes",
+    "load_trained",
     "load_weights",
     "native_bf16",
     "open_checkpoint",

@@ -161,6 +161,12 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     raise ValueError(f"no complete checkpoint at {path}")
 
 
+def is_run(path: str | Path) -> bool:
+    """Whether a directory is a run with checkpoints, or one of its checkpoints."""
+    path = Path(path)
+    return (path / "checkpoints").is_dir() or path.name.startswith("step_")
+
+
 def _is_complete(path: Path) -> bool:
     try:
         state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
+from mvplm.engine.checkpoint import EMA_FILE, MODEL_FILE, Checkpoint
+
 
 def unique_state(model: nn.Module) -> dict[str, Tensor]:
     """State dict of ``model`` in which every tensor has one name (the first of tied ones)."""
@@ -76,6 +78,19 @@ def load_weights(
         for name in tensors:
             own[name].copy_(tensors[name] if place is None else place(tensors[name], own[name]))
     return report
+
+
+def load_trained(
+    model: nn.Module, checkpoint: Checkpoint, *, allow_missing: Sequence[str] = (), skip: Sequence[str] = ()
+) -> None:
+    """Copy the weights of a checkpoint into ``model``, and over them their averages where it has any.
+
+    Arguments and errors are those of :func:`load_weights`.
+    """
+    load_weights(model, checkpoint.path / MODEL_FILE, allow_missing=allow_missing, skip=skip)
+    average = checkpoint.path / EMA_FILE
+    if average.is_file():
+        load_weights(model, average, allow_missing=("",), skip=skip)
 
 
 def frozen_weights(model: nn.Module) -> list[str]:

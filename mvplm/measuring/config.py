@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mvplm.config import Config, load_config
 from mvplm.config.tree import override_layers, read_layers
-from mvplm.engine import open_checkpoint
+from mvplm.engine import is_run, open_checkpoint
 from mvplm.pretrained import CONFIG_FILE, find_model, shipped_folder
 from mvplm.qwen3vl_seg.files import is_box_directory
 from mvplm.text4seg.files import is_text_directory
@@ -34,8 +34,8 @@ def evaluation_config(path: str | Path, overrides: Sequence[str] = (), *, weight
 def settings_file(weights: str | Path) -> Path | None:
     """The configuration beside a run's newest checkpoint, a checkpoint, or a model; None where there is none."""
     place = shipped_folder(weights) or Path(weights)
-    if (place / "checkpoints").is_dir() or place.name.startswith("step_"):
-        checkpoint = open_checkpoint(place / "checkpoints" if (place / "checkpoints").is_dir() else place)
+    if is_run(place):
+        checkpoint = open_checkpoint(place)
         found = [file for file in (checkpoint.path / CONFIG_FILE, place / CONFIG_FILE) if file.is_file()]
         return found[0] if found else None
     if is_text_directory(place) or is_box_directory(place):

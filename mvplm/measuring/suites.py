@@ -10,7 +10,7 @@ from typing import Any
 from mvplm.config import Config, EvalSetConfig, config_hash
 from mvplm.config.tree import read_layers
 from mvplm.data.catalog import dataset_entry, datasets_root, get_dataset
-from mvplm.engine import join_processes, open_checkpoint, rank_and_world
+from mvplm.engine import EMA_FILE, is_run, join_processes, open_checkpoint, rank_and_world
 from mvplm.measuring.config import evaluation_config
 from mvplm.pretrained import WEIGHTS_FILE, find_model
 from mvplm.structures.choices import check_choice
@@ -198,9 +198,9 @@ def weights_identity(weights: str) -> list[list[Any]]:
         ValueError: no such weights.
     """
     place = Path(weights)
-    if (place / "checkpoints").is_dir() or place.name.startswith("step_"):
-        folder = open_checkpoint(place / "checkpoints" if (place / "checkpoints").is_dir() else place).path
-        files = [folder / WEIGHTS_FILE, folder / "ema.safetensors"]
+    if is_run(place):
+        folder = open_checkpoint(place).path
+        files = [folder / WEIGHTS_FILE, folder / EMA_FILE]
     else:
         files = [find_model(weights) / WEIGHTS_FILE]
     facts = ((file.name, file.stat()) for file in files if file.is_file())

@@ -3,14 +3,12 @@
 from pathlib import Path
 
 from mvplm.config import Config
-from mvplm.engine import load_weights, open_checkpoint
-from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
+from mvplm.engine import load_trained, open_checkpoint
+from mvplm.pretrained import shipped_folder
 from mvplm.qwen3vl_seg.build import build_box_mask
 from mvplm.qwen3vl_seg.files import PROCESSOR_DIR, is_box_directory, load_box_perceiver, placed
 from mvplm.qwen3vl_seg.perceiver import BoxPerceiver
 from mvplm.text4seg.build import read_processor
-
-AVERAGE_FILE = "ema.safetensors"
 
 
 def load_box_for_evaluation(config: Config, weights: str | Path | None) -> BoxPerceiver:
@@ -27,14 +25,11 @@ def load_box_for_evaluation(config: Config, weights: str | Path | None) -> BoxPe
         for key in ("constrained", "max_new_tokens", "max_instances", "label_tokens", "mask_threshold"):
             setattr(perceiver.config.box_mask, key, getattr(config.box_mask, key))
         return perceiver
-    checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
+    checkpoint = open_checkpoint(source)
     processor = read_processor(checkpoint.path / PROCESSOR_DIR)
     # With a base, the base's own processor tells which tokens are new; both end with the same ids.
     system = build_box_mask(config, processor=processor if config.box_mask.base is None else None)
     # Checkpoints lack what was never trained where it comes from a base.
     may_lack = ("base.",) if config.box_mask.base is not None else ()
-    load_weights(system.model, checkpoint.path / WEIGHTS_FILE, allow_missing=may_lack)
-    average = checkpoint.path / AVERAGE_FILE
-    if average.is_file():
-        load_weights(system.model, average, allow_missing=("",))
+    load_trained(system.model, checkpoint, allow_missing=may_lack)
     return placed(system, config, device=device, dtype="fp32")

@@ -16,7 +16,7 @@ from mvplm.models.qwen3vl_seg.reading import ReadBoxes, answer_text, decode_answ
 from mvplm.models.qwen3vl_seg.writing import Prefix, Writing, WrittenBoxes, read_prefix, write_after, write_boxes
 from mvplm.models.text_mask.reading import Asked
 from mvplm.prompts.box_masks import BOX_MASK_FORMS, FORM_OF_TASK, MASK_TOKENS
-from mvplm.questions import WORD_TASKS, Question, Request
+from mvplm.questions import WORD_TASKS, Question, Request, check_batch_size
 from mvplm.qwen3vl_seg.build import BoxMaskSystem
 from mvplm.structures import Perception, Vocabulary
 from mvplm.structures.written import WrittenAnswer, WrittenBatch, WrittenSample
@@ -106,9 +106,7 @@ class BoxPerceiver(WritingPerceiver):
         pictures = [load_image(picture) for picture in given]
         questions = request.questions(len(pictures), several=several, known_stuff=self.known_stuff())
         rows = [(pictures[place], question) for place, asked in enumerate(questions) for question in asked]
-        size = self.config.infer.batch_size if batch_size is None else batch_size
-        if size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {size}")
+        size = check_batch_size(batch_size, self.config.infer.batch_size)
         found: list[Perception] = []
         for start in range(0, len(rows), size):
             chunk = rows[start : start + size]
@@ -117,8 +115,7 @@ class BoxPerceiver(WritingPerceiver):
                 perception._image = array
             found += answered
         answers = [[found.pop(0) for _ in asked] for asked in questions]
-        shaped: list[Any] = answers if text is not None and not isinstance(text, str) else [a[0] for a in answers]
-        return shaped if several else shaped[0]
+        return request.shape(answers, several=several)
 
     def _ask(
         self, rows: Sequence[tuple[np.ndarray, Question]], *, task: str, seen: SeenPicture | None

@@ -18,7 +18,7 @@ from mvplm.models.text_mask import ReadPictures, Written
 from mvplm.models.text_mask.reading import Asked, perceive_answer
 from mvplm.models.text_mask.refine import MaskRefiner, refine_perception
 from mvplm.prompts.mask_tasks import BOX_FORMS, FORM_OF_TASK, FORMS, NAME_FORMS
-from mvplm.questions import WORD_TASKS, Question, Request
+from mvplm.questions import WORD_TASKS, Question, Request, check_batch_size
 from mvplm.structures import Perception, Vocabulary
 from mvplm.structures.written import AskedBatch, WrittenSample
 from mvplm.text4seg.build import TextMaskSystem, build_mask_mapper
@@ -111,17 +111,14 @@ class TextPerceiver(WritingPerceiver):
             raise ValueError("give an image, or call set_image() first")
         pictures = list(image) if several else [image]
         questions = request.questions(len(pictures), several=several, known_stuff=self.known_stuff())
-        size = self.config.infer.batch_size if batch_size is None else batch_size
-        if size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {size}")
+        size = check_batch_size(batch_size, self.config.infer.batch_size)
         wanted = (request.task if text is None else task) or TEXT_TASKS[0]
         answers: list[list[Perception]] = []
         for start in range(0, len(pictures), size):
             read = self._current if image is None else self.read(pictures[start : start + size])
             assert read is not None
             answers += self.ask(read, questions[start : start + size], task=wanted, batch_size=size)
-        shaped: list[Any] = answers if text is not None and not isinstance(text, str) else [a[0] for a in answers]
-        return shaped if several else shaped[0]
+        return request.shape(answers, several=several)
 
     def set_image(self, image: Any) -> "TextPerceiver":
         """Read a picture once; later calls of :meth:`predict` without an image ask about it."""

@@ -9,7 +9,16 @@ from torch import Tensor, nn
 
 from mvplm.build_training import build_optimizer_settings, build_trainer_settings, build_weights
 from mvplm.config import Config
-from mvplm.engine import Hook, Trainer, TrainSummary, freeze, frozen_weights, load_weights, open_checkpoint
+from mvplm.engine import (
+    Hook,
+    Trainer,
+    TrainSummary,
+    freeze,
+    frozen_weights,
+    load_trained,
+    load_weights,
+    open_checkpoint,
+)
 from mvplm.engine.weights import unique_state
 from mvplm.pretrained import WEIGHTS_FILE, shipped_folder
 from mvplm.runs import evaluate_perceiver, standard_hooks, start_run
@@ -26,8 +35,6 @@ from mvplm.text4seg.build import (
 from mvplm.text4seg.files import is_text_directory, load_text_perceiver, placed
 from mvplm.text4seg.perceiver import TextPerceiver
 from mvplm.text4seg.teachers import TEACHERS, build_learner, load_teacher, save_teacher
-
-AVERAGE_FILE = "ema.safetensors"
 
 
 def run_text_training(config: Config, *, resume: bool, overwrite: bool, hooks: tuple[Hook, ...]) -> TrainSummary:
@@ -114,13 +121,9 @@ def load_text_for_evaluation(config: Config, weights: str | Path | None) -> Text
         own, asked = perceiver.config.text_mask, config.text_mask
         own.max_new_tokens, own.constrained, own.refiner = asked.max_new_tokens, asked.constrained, asked.refiner
         return perceiver
-    checkpoint = open_checkpoint(source / "checkpoints" if (source / "checkpoints").is_dir() else source)
+    checkpoint = open_checkpoint(source)
     processor = read_processor(checkpoint.path / PROCESSOR_DIR)
     # With a base, the base's own processor tells which tokens are new; both end with the same ids.
     system = build_text_mask(config, processor=processor if config.text_mask.base is None else None)
-    path = checkpoint.path / WEIGHTS_FILE
-    load_weights(system.model, path, allow_missing=_from_base(system, config), skip=TEACHERS)
-    average = checkpoint.path / AVERAGE_FILE
-    if average.is_file():
-        load_weights(system.model, average, allow_missing=("",), skip=TEACHERS)
+    load_trained(system.model, checkpoint, allow_missing=_from_base(system, config), skip=TEACHERS)
     return placed(system, config, device=config.train.device, dtype="fp32")

@@ -240,6 +240,23 @@ def test_every_setting_is_described_in_its_section():
         assert not missing, f"{kind.__name__} does not describe {missing}"
 
 
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("text_mask.bins=48",), "text_mask.bins are steps of a canvas's box"),
+        (("text_mask.codec=isd_rrle", "text_mask.whole_numbers=true"), "text_mask.whole_numbers is about boxes"),
+        (("system=mvplm", "data.sources.a.pictures=false"), "data.sources.a.pictures needs system 'text4seg'"),
+        (("system=mvplm", "data.sources.a.max_length=99"), "data.sources.a.max_length needs system 'text4seg'"),
+        (("text_mask.learns=cells", "data.sources.a.pictures=false"), "is about nothing else than pictures"),
+    ],
+)
+def test_settings_of_written_masks_that_would_do_nothing_are_refused(given, complaint):
+    source = "data.sources.a={dataset: scenes/train, task: gres}"
+    load_config(None, ["system=text4seg", source])
+    with pytest.raises(ValueError, match=complaint):
+        load_config(None, ["system=text4seg", source, *given])
+
+
 def test_cells_are_not_learned_with_adapters():
     asked = ["system=text4seg", "text_mask.learns=cells", "text_mask.lora.rank=4"]
     with pytest.raises(ValueError, match="text_mask.learns 'cells' trains a vision encoder"):

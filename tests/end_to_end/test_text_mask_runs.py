@@ -14,7 +14,7 @@ from mvplm import pretrained
 from mvplm.cli.app import build_app
 from mvplm.config import Config, config_hash, load_config
 from mvplm.engine import Hook, read_metrics
-from mvplm.export import export_run
+from mvplm.export import export_run, origin_of
 from mvplm.runs import run_evaluation, run_training
 from mvplm.text4seg.build import build_text_mask, read_base, read_processor
 from mvplm.text4seg.perceiver import TextPerceiver
@@ -100,6 +100,20 @@ def test_a_run_becomes_a_model_that_is_loaded_by_name(run: Path, tmp_path: Path,
     assert provenance["step"] == 6 and provenance["config_hash"] == config_hash(trained)
     with pytest.raises(ValueError, match="keeps no vocabulary: leave 'scenes/val' out"):
         export_run(run, tmp_path / "other", vocabulary="scenes/val")
+
+
+@pytest.mark.parametrize(
+    ("began", "words"),
+    [
+        ("train.init_from=null", "trained from scratch"),
+        ("train.init_from=outputs/first/model", "trained further from first"),
+        ("train.init_from=outputs/first/checkpoints/step_000006", "trained further from first"),
+        ("train.init_from=tiny-scenes", "trained further from tiny-scenes"),
+        ("text_mask.base=Qwen/Qwen3-VL-2B-Instruct", "trained further from Qwen3-VL-2B-Instruct"),
+    ],
+)
+def test_a_model_tells_which_run_it_was_trained_further_from(began: str, words: str, tmp_path: Path):
+    assert origin_of(run_config(tmp_path, began)) == words
 
 
 def test_a_saved_model_can_be_the_base_of_another(run: Path):
@@ -226,8 +240,8 @@ def test_answers_without_pictures_are_learned_beside_what_is_asked_for(tmp_path:
 
 def test_some_tokens_of_answers_count_more():
     settings = ("text_mask.prompt_order=text_first", "text_mask.looking=1.0", "text_mask.small.kind=llava")
-    weights = ("text_mask.edge_weight=3.0", "text_mask.opening_weight=5.0", "text_mask.bins=20")
-    config = run_config(Path("unused"), *settings, *weights)
+    weights = ("text_mask.edge_weight=3.0", "text_mask.opening_weight=5.0")
+    config = run_config(Path("unused"), *settings, *weights, "text_mask.bins=20")
     torch.manual_seed(0)
     system = build_text_mask(config)
     counts, encode = build_learner(system, config).counts, system.tokenizer.encode
