@@ -14,7 +14,7 @@ from mvplm.runs import load_for_evaluation
 from mvplm.structures.versions import library_versions
 
 _PARTS = ("checkpoints", "model")
-"""Directories that every run has."""
+"""Directories inside runs."""
 
 
 def export_run(run: str | Path, out: str | Path, *, vocabulary: str | None = None, half: bool = True) -> Path:
@@ -69,6 +69,6 @@ def origin_of(config: Config) -> str:
     if began is None:
         return "trained from scratch"
     place = Path(began)
-    while place.name.startswith("step_") or place.name in _PARTS:
+    while place.parent.name and (place.name.startswith("step_") or place.name in _PARTS):
         place = place.parent
     return f"trained further from {place.name}"

@@ -72,7 +72,7 @@ def cross_problems(config: Config) -> list[str]:
     """Sentences about settings that do not go together; empty when all is well."""
     found = _size_problems(config) + _released_problems(config) + _names_problems(config) + _windows_problems(config)
     found += _text_mask_problems(config)
-    found += _form_problems(config)
+    found += _form_problems(config) + _written_source_problems(config)
     if config.system == "qwen3vl_seg":
         found += config.box_mask.problems()
     found += _given_box_problems(config)
@@ -197,10 +197,17 @@ def _form_problems(config: Config) -> list[str]:
             found.append(
                 f"data.sources.{name}.form is {source.form!r}, which needs system {' or '.join(map(repr, fitting))}"
             )
-        changed = [key for key, usual in (("pictures", True), ("max_length", None)) if getattr(source, key) != usual]
+    return found
+
+
+def _written_source_problems(config: Config) -> list[str]:
+    """Settings of sources that only go with a model that writes masks."""
+    found = []
+    for name, source in config.data.sources.items():
+        given = {"pictures": not source.pictures, "max_length": source.max_length is not None}
         if config.system != "text4seg":
-            found += [f"data.sources.{name}.{key} needs system 'text4seg'" for key in changed]
-        elif "pictures" in changed and source.ratio and config.text_mask.learns == "cells":
+            found += [f"data.sources.{name}.{key} needs system 'text4seg'" for key, told in given.items() if told]
+        elif given["pictures"] and source.ratio and config.text_mask.learns == "cells":
             found.append(f"data.sources.{name}.pictures: text_mask.learns 'cells' is about nothing else than pictures")
     return found
 

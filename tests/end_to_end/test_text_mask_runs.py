@@ -109,6 +109,7 @@ def test_a_run_becomes_a_model_that_is_loaded_by_name(run: Path, tmp_path: Path,
         ("train.init_from=outputs/first/model", "trained further from first"),
         ("train.init_from=outputs/first/checkpoints/step_000006", "trained further from first"),
         ("train.init_from=tiny-scenes", "trained further from tiny-scenes"),
+        ("train.init_from=model", "trained further from model"),
         ("text_mask.base=Qwen/Qwen3-VL-2B-Instruct", "trained further from Qwen3-VL-2B-Instruct"),
     ],
 )
